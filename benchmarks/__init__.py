@@ -1,0 +1,1 @@
+"""Measurements of the workshop against ComfyUI itself."""

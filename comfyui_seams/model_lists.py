@@ -1,0 +1,52 @@
+"""Seam: ``folder_paths.get_filename_list``, from which drop-downs, ``/models`` and validation take the models."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+
+import folder_paths
+
+#: Model folders that hold no models.
+NO_MODELS = frozenset({"custom_nodes", "configs", "datasets"})
+
+_own_files = folder_paths.get_filename_list
+_answer_own: ContextVar[bool] = ContextVar("comfyume_answer_own", default=False)
+
+
+def own_lists() -> dict[str, list[str]]:
+    """The models on this machine by folder; blocking."""
+    return {
+        folder: _own_files(folder) for folder in list(folder_paths.folder_names_and_paths) if folder not in NO_MODELS
+    }
+
+
+@contextlib.contextmanager
+def own_models_only() -> Iterator[None]:
+    """In here, drop-downs show the models of this machine, as on a worker."""
+    token = _answer_own.set(True)
+    try:
+        yield
+    finally:
+        _answer_own.reset(token)
+
+
+def install(workshop_files: Callable[[str], list[str] | None]) -> None:
+    """Answer with the workshop's models; None from ``workshop_files`` means that it knows of none at all."""
+
+    def get_filename_list(folder_name: str) -> list[str]:
+        folder = folder_paths.map_legacy(folder_name)
+        if _answer_own.get() or folder in NO_MODELS:
+            return _own_files(folder_name)
+        files = workshop_files(folder)
+        return list(files) if files is not None else _own_files(folder_name)
+
+    folder_paths.get_filename_list = get_filename_list
+
+
+def add_folders(names: list[str]) -> None:
+    """Make model folders known that only workers have."""
+    for name in names:
+        if name not in folder_paths.folder_names_and_paths:
+            folder_paths.folder_names_and_paths[name] = ([], set())

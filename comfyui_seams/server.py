@@ -1,0 +1,77 @@
+"""Seam: ``PromptServer``'s application and event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from comfy.cli_args import args
+from server import PromptServer
+
+
+def loop() -> asyncio.AbstractEventLoop:
+    """ComfyUI's event loop."""
+    return PromptServer.instance.loop
+
+
+def on_startup(start: Callable[[web.Application], Awaitable[None]]) -> None:
+    """Run this when the server starts; ComfyUI never runs what is registered for its end."""
+    PromptServer.instance.app.on_startup.append(start)
+
+
+def add_outermost_middleware(middleware: Middleware) -> None:
+    """Let every request pass here first."""
+    PromptServer.instance.app.middlewares.insert(0, middleware)
+
+
+def add_route(method: str, path: str, handler: Handler) -> None:
+    """Add a route while custom nodes load, so before ComfyUI's own: the first that was registered answers."""
+    PromptServer.instance.app.router.add_route(method, path, handler)
+
+
+def on_prompt(handler: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """See the body of each ``/prompt`` before ComfyUI does."""
+    PromptServer.instance.add_on_prompt_handler(handler)
+
+
+def set_flag(name: str, value: Any) -> None:
+    """Set a flag of this process's queue."""
+    PromptServer.instance.prompt_queue.set_flag(name, value)
+
+
+def next_number(number: int) -> None:
+    """Let ComfyUI count its prompts on from here."""
+    PromptServer.instance.number = max(PromptServer.instance.number, number)
+
+
+def own_address() -> str:
+    """Where this server can be reached from the same machine."""
+    host = args.listen.split(",")[0]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        host = "127.0.0.1"
+    scheme = "https" if args.tls_keyfile and args.tls_certfile else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{args.port}"
+
+
+def end_in_good_order(stop: Callable[[], Awaitable[None]]) -> None:
+    """On SIGTERM run ``stop``, then end as ComfyUI does on Ctrl-C; ComfyUI itself handles SIGTERM not at all."""
+
+    async def stop_and_end() -> None:
+        try:
+            await asyncio.wait_for(stop(), 10)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+
+    def on_signal() -> None:
+        task = asyncio.ensure_future(stop_and_end())
+        task.add_done_callback(lambda done: done.exception())
+
+    try:
+        loop().add_signal_handler(signal.SIGTERM, on_signal)
+    except (NotImplementedError, RuntimeError):
+        # Windows, or a loop that is not in the main thread: the process then ends as it did before.
+        return

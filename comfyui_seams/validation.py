@@ -1,0 +1,48 @@
+"""Seam: ``execution.validate_prompt``, ComfyUI's check of a graph before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import execution
+
+_validate_here = execution.validate_prompt
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """ComfyUI's answer: whether anything can run, its error, the output nodes that can, the errors of each node."""
+
+    valid: bool
+    error: Any
+    outputs: list[str]
+    node_errors: dict[str, Any]
+
+    def as_tuple(self) -> tuple[bool, Any, list[str], dict[str, Any]]:
+        """The form in which ComfyUI passes it on."""
+        return (self.valid, self.error, self.outputs, self.node_errors)
+
+    def first_problem(self) -> tuple[str, str]:
+        """The first node that is wrong (or an empty string) and a sentence that says what is."""
+        for node_id, problem in self.node_errors.items():
+            for error in problem.get("errors", []):
+                return node_id, f"{error['message']}: {error['details']}"
+        error = self.error or {}
+        node_id = str((error.get("extra_info") or {}).get("node_id", ""))
+        return node_id, f"{error.get('message', 'Invalid prompt')} {error.get('details', '')}".strip()
+
+
+async def validate(prompt_id: str, prompt: dict[str, Any], outputs: list[str] | None) -> Verdict:
+    """Check a graph with the nodes of this process; casts its values in place, as ComfyUI does."""
+    return Verdict(*await _validate_here(prompt_id, prompt, outputs))
+
+
+def install(check: Callable[[str, dict[str, Any], list[str] | None], Awaitable[Verdict]]) -> None:
+    """Let ``/prompt`` ask this check instead of ComfyUI's own."""
+
+    async def validate_prompt(prompt_id: str, prompt: dict[str, Any], partial_execution_list: list[str] | None) -> Any:
+        return (await check(prompt_id, prompt, partial_execution_list)).as_tuple()
+
+    execution.validate_prompt = validate_prompt

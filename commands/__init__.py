@@ -1,0 +1,1 @@
+"""The `comfyume` command line. Each subcommand is a module with `add_arguments` and `run`."""

@@ -1,0 +1,133 @@
+"""Connections to the store, with timeouts set on purpose and errors in our own words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import redis
+import redis.asyncio
+import redis.exceptions
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.backoff import ConstantBackoff
+from redis.sentinel import Sentinel
+
+from .errors import StoreRefused, StoreUnavailable
+
+log = logging.getLogger("comfyume")
+
+#: Seconds until a command that does not block is taken for lost.
+COMMAND_TIMEOUT = 5.0
+CONNECT_TIMEOUT = 5.0
+
+_REFUSALS = (
+    redis.exceptions.AuthenticationError,
+    redis.exceptions.NoPermissionError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+)
+
+
+def connect(url: str, *, timeout: float | None = COMMAND_TIMEOUT) -> redis.Redis:
+    """A client for threads. ``timeout`` is in seconds; a blocking read needs more than it waits."""
+    if urlsplit(url).scheme == "redis+sentinel":
+        hosts, service, options = _sentinel(url)
+        sentinel: Any = Sentinel(hosts, socket_timeout=timeout)  # type: ignore[no-untyped-call]
+        master: redis.Redis = sentinel.master_for(service, socket_timeout=timeout, **options)
+        return master
+    return redis.Redis.from_url(
+        url, socket_timeout=timeout, socket_connect_timeout=CONNECT_TIMEOUT, health_check_interval=0
+    )
+
+
+def connect_async(url: str, *, timeout: float | None = COMMAND_TIMEOUT) -> redis.asyncio.Redis:
+    """A client for the event loop; see ``connect``.
+
+    A command whose connection broke is sent once more: every change here may be repeated, and a store that was
+    restarted leaves a pool of dead connections behind.
+    """
+    return _async_client(url, timeout, retries=1)
+
+
+def connect_listening(url: str) -> redis.asyncio.Redis:
+    """A client for subscriptions, which wait without end; whoever listens must know when the connection was lost."""
+    return _async_client(url, None, retries=0)
+
+
+def _async_client(url: str, timeout: float | None, retries: int) -> redis.asyncio.Redis:
+    retry = AsyncRetry(ConstantBackoff(0.05), retries)
+    if urlsplit(url).scheme == "redis+sentinel":
+        hosts, service, options = _sentinel(url)
+        sentinel: Any = AsyncSentinel(hosts, socket_timeout=timeout)  # type: ignore[no-untyped-call]
+        master: redis.asyncio.Redis = sentinel.master_for(service, socket_timeout=timeout, retry=retry, **options)
+        return master
+    return redis.asyncio.Redis.from_url(
+        url, socket_timeout=timeout, socket_connect_timeout=CONNECT_TIMEOUT, health_check_interval=0, retry=retry
+    )
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn the client library's errors into ours.
+
+    Raises:
+        StoreRefused: wrong password, missing rights, no memory left.
+        StoreUnavailable: no connection, no answer in time, or a store that is still loading.
+    """
+    try:
+        yield
+    except _REFUSALS as error:
+        raise StoreRefused(f"The store refused: {error}") from error
+    except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
+        raise StoreUnavailable(f"The store does not answer: {error}") from error
+    except redis.exceptions.ResponseError as error:
+        if str(error).startswith(("OOM", "MISCONF", "NOPERM", "READONLY")):
+            raise StoreRefused(f"The store refused: {error}") from error
+        if str(error).startswith(("MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "LOADING")):
+            raise StoreUnavailable(f"The store does not answer: {error}") from error
+        raise
+
+
+def _sentinel(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any]]:
+    """Read ``redis+sentinel://[user:password@]host:port[,host:port...]/service[/db]``."""
+    parts = urlsplit(url)
+    hosts = []
+    for host in parts.netloc.rpartition("@")[2].split(","):
+        name, _, port = host.partition(":")
+        hosts.append((name, int(port or 26379)))
+    path = [piece for piece in parts.path.split("/") if piece]
+    options: dict[str, Any] = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    if parts.password:
+        options["password"] = unquote(parts.password)
+    if parts.username:
+        options["username"] = unquote(parts.username)
+    if len(path) > 1:
+        options["db"] = int(path[1])
+    return hosts, path[0] if path else "mymaster", options
+
+
+def check(url: str) -> None:
+    """Refuse a store that will never work; one that is merely away is waited for later.
+
+    Raises:
+        StoreRefused: wrong password or missing rights.
+    """
+    client = connect(url)
+    try:
+        with store_errors():
+            client.ping()
+            memory = client.info("memory")
+        if memory.get("maxmemory") and memory.get("maxmemory_policy") != "noeviction":
+            log.warning(
+                "[comfyume] the store may throw jobs away when it is full: set its maxmemory-policy to noeviction "
+                "(it is %s)",
+                memory["maxmemory_policy"],
+            )
+    except StoreUnavailable as error:
+        log.warning("[comfyume] %s Going on; it is tried again.", error)
+    finally:
+        client.close()

@@ -1,0 +1,197 @@
+"""What a frontend does with the workshop's jobs: submit, cancel, list, forget, sweep. For the event loop."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import redis.asyncio
+
+from .connection import store_errors
+from .errors import JobConflict
+from .events import Batch, decode
+from .jobs import ActiveJob, StoredJob, Submission, plain_number
+from .keys import Keys
+from .scripts import AsyncScripts
+
+#: Lost claims after which a job is quarantined.
+MAXIMUM_LOSSES = 3
+
+
+class PayloadCache:
+    """Raw payloads and results by job id, bounded by their bytes: they never change, and interfaces ask often."""
+
+    def __init__(self, limit: int = 32 * 1024 * 1024) -> None:
+        self._limit = limit
+        self._size = 0
+        self._entries: OrderedDict[tuple[str, str], tuple[bytes, ...]] = OrderedDict()
+
+    def get(self, kind: str, job_id: str) -> tuple[bytes, ...] | None:
+        """The entry, or None."""
+        entry = self._entries.get((kind, job_id))
+        if entry is not None:
+            self._entries.move_to_end((kind, job_id))
+        return entry
+
+    def put(self, kind: str, job_id: str, entry: tuple[bytes, ...]) -> None:
+        """Remember an entry; the least recently used ones make room."""
+        self.drop(kind, job_id)
+        self._entries[kind, job_id] = entry
+        self._size += sum(map(len, entry))
+        while self._size > self._limit and self._entries:
+            _, old = self._entries.popitem(last=False)
+            self._size -= sum(map(len, old))
+
+    def drop(self, kind: str, job_id: str) -> None:
+        """Forget an entry."""
+        old = self._entries.pop((kind, job_id), None)
+        if old is not None:
+            self._size -= sum(map(len, old))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+        self._size = 0
+
+
+class FrontendQueue:
+    """The workshop's jobs as one frontend reads and changes them. Every method raises what ``store_errors`` names."""
+
+    def __init__(self, client: redis.asyncio.Redis, keys: Keys, *, history_size: int, history_days: float) -> None:
+        # The library types replies as text or bytes; without a decoder they are bytes.
+        self._client: Any = client
+        self._keys = keys
+        self._scripts = AsyncScripts(client)
+        self._history = [history_size, int(history_days * 86_400_000)]
+        self._cache = PayloadCache()
+
+    async def _run(self, script: str, *arguments: Any) -> Any:
+        with store_errors():
+            return await self._scripts[script](keys=[self._keys.prefix], args=list(arguments))
+
+    async def submit(self, submission: Submission) -> float:
+        """Store a job; the same again is the same job.
+
+        Returns:
+            Its number in the queue.
+
+        Raises:
+            JobConflict: the id is taken by another job.
+        """
+        reply = await self._run("submit", *submission.arguments())
+        if reply[0] == b"conflict":
+            raise JobConflict(f"A prompt with the id {submission.job_id} exists already with another content.")
+        return plain_number(reply[1])
+
+    async def cancel(
+        self, user: str, job_ids: Sequence[str], which: Literal["any", "queued", "running"] = "any"
+    ) -> list[str]:
+        """Cancel these jobs of a user, and no others."""
+        return await self._cancel(user, which, job_ids) if job_ids else []
+
+    async def cancel_all(self, user: str, which: Literal["any", "queued", "running"]) -> list[str]:
+        """Cancel all jobs of a user that are in this state."""
+        return await self._cancel(user, which, [])
+
+    async def _cancel(self, user: str, which: str, job_ids: Sequence[str]) -> list[str]:
+        return [job_id.decode() for job_id in await self._run("cancel", user, which, *job_ids)]
+
+    async def active(self, user: str) -> list[ActiveJob]:
+        """A user's jobs that have not ended, in the order of the queue."""
+        reply = await self._run("list_active", user)
+        return [
+            ActiveJob(job_id.decode(), state.decode(), plain_number(number), client.decode())
+            for job_id, state, number, client in zip(*[iter(reply)] * 4, strict=True)
+        ]
+
+    async def count_active(self, user: str) -> int:
+        """How many jobs of a user have not ended."""
+        with store_errors():
+            return int(await self._client.zcard(self._keys.active(user)))
+
+    async def history_ids(self, user: str, start: int = 0, stop: int = -1) -> list[str]:
+        """Ids of a user's finished jobs, the oldest first; ``start`` and ``stop`` as in ZRANGE, both inclusive."""
+        with store_errors():
+            return [job_id.decode() for job_id in await self._client.zrange(self._keys.history(user), start, stop)]
+
+    async def payloads(self, job_ids: Sequence[str]) -> dict[str, StoredJob]:
+        """The whole of some jobs that have not ended."""
+        rows = await self._fields("payload", ("number", "payload"), job_ids)
+        return {job_id: StoredJob(plain_number(row[0]), json.loads(row[1]), None) for job_id, row in rows.items()}
+
+    async def finished(self, user: str, job_ids: Sequence[str]) -> dict[str, StoredJob]:
+        """The whole of some finished jobs of a user."""
+        rows = await self._fields("finished", ("user", "number", "payload", "result"), job_ids)
+        return {
+            job_id: StoredJob(plain_number(row[1]), json.loads(row[2]), json.loads(row[3]))
+            for job_id, row in rows.items()
+            if row[0].decode() == user
+        }
+
+    async def finished_briefs(self, job_ids: Sequence[str]) -> dict[str, StoredJob]:
+        """Finished jobs without their prompts: what lists of jobs show."""
+        rows = await self._fields("brief", ("number", "brief", "result"), job_ids)
+        return {
+            job_id: StoredJob(plain_number(row[0]), json.loads(row[1]), json.loads(row[2]))
+            for job_id, row in rows.items()
+        }
+
+    async def _fields(self, kind: str, names: tuple[str, ...], job_ids: Sequence[str]) -> dict[str, tuple[bytes, ...]]:
+        found = {job_id: self._cache.get(kind, job_id) for job_id in job_ids}
+        missing = [job_id for job_id, entry in found.items() if entry is None]
+        if missing:
+            with store_errors():
+                pipeline = self._client.pipeline(transaction=False)
+                for job_id in missing:
+                    pipeline.hmget(self._keys.job(job_id), names)
+                rows = await pipeline.execute()
+            for job_id, row in zip(missing, rows, strict=True):
+                if None not in row:
+                    found[job_id] = tuple(row)
+                    self._cache.put(kind, job_id, tuple(row))
+        return {job_id: entry for job_id, entry in found.items() if entry is not None}
+
+    async def forget(self, user: str, job_ids: Sequence[str]) -> None:
+        """Delete these finished jobs of a user from history."""
+        if job_ids:
+            await self._run("forget", user, *job_ids)
+            for job_id in job_ids:
+                for kind in ("payload", "finished", "brief"):
+                    self._cache.drop(kind, job_id)
+
+    async def forget_all(self, user: str) -> None:
+        """Delete all of a user's history."""
+        await self._run("forget", user)
+        self._cache.clear()
+
+    async def kept_events(self, job_id: str) -> list[Batch]:
+        """The kept events of a job's current attempt, from the first."""
+        with store_errors():
+            entries = await self._client.xrange(self._keys.events(job_id))
+        return [batch for _, fields in entries if isinstance(batch := decode(fields[b"batch"]), Batch)]
+
+    async def sweep(self) -> tuple[list[str], list[str]]:
+        """Give back the jobs of lost workers.
+
+        Returns:
+            The ids that are queued again, and those that were quarantined.
+        """
+        requeued, quarantined = await self._run("sweep", MAXIMUM_LOSSES, *self._history)
+        return [job_id.decode() for job_id in requeued], [job_id.decode() for job_id in quarantined]
+
+    async def holds_claim(self, job_id: str, claim: str) -> str | None:
+        """The user of a job if this is the claim under which it runs now, else None."""
+        with store_errors():
+            current, state, user = await self._client.hmget(self._keys.job(job_id), "claim", "state", "user")
+        if current is None or current.decode() != claim or state not in (b"claimed", b"running"):
+            return None
+        return str(user.decode())
+
+    async def files_of(self, job_id: str) -> set[tuple[str, str]]:
+        """Kind and path of each file that a job which has not ended names."""
+        with store_errors():
+            envelope = await self._client.hget(self._keys.job(job_id), "envelope")
+        files = json.loads(envelope).get("files", []) if envelope is not None else []
+        return {(file["kind"], file["path"]) for file in files}

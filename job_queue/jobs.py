@@ -1,0 +1,144 @@
+"""Jobs as the rest of the program sees them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Order = Literal["back", "front"]
+State = Literal["queued", "claimed", "running", "done", "error", "cancelled", "quarantined"]
+RUNNING: tuple[State, ...] = ("claimed", "running")
+
+
+def encode_json(value: Any) -> bytes:
+    """Compact JSON. NaN and infinities pass, as they do in ComfyUI."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is asked of the workshop: one prompt.
+
+    Attributes:
+        order: ``back``, ``front``, or ComfyUI's explicit number.
+        payload: what history shows: ``prompt``, ``extra_data``, ``outputs``.
+        secrets: keys that reach the worker and nothing else; deleted when the job ends.
+        envelope: what the worker needs beside the payload (files, addresses, the client's features).
+        brief: the little of the payload that lists of jobs show.
+        needs: what a worker must have: ``node:NAME`` and ``model:FOLDER/FILE``.
+    """
+
+    job_id: str
+    user: str
+    order: Order | float
+    payload: dict[str, Any]
+    secrets: dict[str, Any]
+    envelope: dict[str, Any]
+    brief: dict[str, Any]
+    client: str
+    needs: frozenset[str]
+
+    def arguments(self) -> list[bytes | str]:
+        """The arguments of ``submit.lua``."""
+        # The prompt can be megabytes, so it is encoded once for both uses.
+        parts = {key: encode_json(value) for key, value in self.payload.items()}
+        payload = b"{" + b",".join(encode_json(key) + b":" + part for key, part in parts.items()) + b"}"
+        secrets = encode_json(self.secrets)
+        asked = hashlib.sha256(b"\0".join([self.user.encode(), *self._stable_parts(parts), secrets])).hexdigest()
+        return [
+            self.job_id,
+            self.user,
+            asked,
+            str(self.order),
+            payload,
+            secrets,
+            encode_json(self.envelope),
+            lane_of(self.needs),
+            self.client,
+            encode_json(self.brief),
+            *sorted(self.needs),
+        ]
+
+    def _stable_parts(self, parts: dict[str, bytes]) -> list[bytes]:
+        """What must be equal for two submits under one id to be the same: all but the time that the server adds."""
+        extra_data = {key: value for key, value in self.payload.get("extra_data", {}).items() if key != "create_time"}
+        return [parts.get("prompt", b""), encode_json(extra_data), encode_json(sorted(self.payload.get("outputs", [])))]
+
+
+def lane_of(needs: frozenset[str]) -> str:
+    """The name of the lane that jobs with these needs share."""
+    return hashlib.sha1("\n".join(sorted(needs)).encode(), usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True)
+class ClaimedJob:
+    """A job bound to this worker's claim."""
+
+    job_id: str
+    user: str
+    number: float
+    payload: dict[str, Any]
+    secrets: dict[str, Any]
+    envelope: dict[str, Any]
+    attempt: int
+    claim: str
+
+    @classmethod
+    def from_fields(cls, fields: Sequence[bytes]) -> ClaimedJob:
+        """From the reply of ``claim.lua``."""
+        job_id, user, number, payload, secrets, envelope, attempt, claim = fields
+        return cls(
+            job_id.decode(),
+            user.decode(),
+            plain_number(number),
+            json.loads(payload),
+            json.loads(secrets),
+            json.loads(envelope),
+            int(attempt),
+            claim.decode(),
+        )
+
+    @classmethod
+    def from_inbox(cls, item: bytes) -> ClaimedJob:
+        """From an item of the worker's inbox: each field behind its length, four bytes, big-endian."""
+        fields = []
+        start = 0
+        while start < len(item):
+            (length,) = struct.unpack_from(">I", item, start)
+            fields.append(item[start + 4 : start + 4 + length])
+            start += 4 + length
+        return cls.from_fields(fields)
+
+
+@dataclass(frozen=True)
+class ActiveJob:
+    """A job that has not ended, as lists show it."""
+
+    job_id: str
+    state: State
+    number: float
+    client: str
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a worker has it."""
+        return self.state in RUNNING
+
+
+@dataclass(frozen=True)
+class StoredJob:
+    """The parts of a job that never change once they are there; ``result`` comes with its end."""
+
+    number: float
+    payload: dict[str, Any]
+    result: dict[str, Any] | None
+
+
+def plain_number(value: bytes | str) -> float:
+    """A queue number as ComfyUI shows it: whole numbers without a point."""
+    number = float(value)
+    return int(number) if number.is_integer() else number

@@ -1,0 +1,89 @@
+"""The names of a workshop's keys, built in this one place and in ``lua/includes/keys.lua`` alike.
+
+All keys of a workshop share one hash tag, so a script may touch them together on a cluster too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Key names of one workshop."""
+
+    workshop: str
+
+    @property
+    def prefix(self) -> str:
+        """What every key begins with; scripts take it as their first key."""
+        return f"comfyume:{{{self.workshop}}}:"
+
+    @property
+    def events_channel(self) -> str:
+        """Publish/subscribe channel that carries the events of all jobs to the frontends."""
+        return f"{self.prefix}events"
+
+    @property
+    def control_channel(self) -> str:
+        """Publish/subscribe channel that carries requests to the workers."""
+        return f"{self.prefix}control"
+
+    def replies_channel(self, name: str) -> str:
+        """Publish/subscribe channel on which one frontend receives the workers' answers."""
+        return f"{self.prefix}replies:{name}"
+
+    @property
+    def catalogue_version(self) -> str:
+        """Counter that rises when a worker comes, goes or changes what it can run."""
+        return f"{self.prefix}catalogue-version"
+
+    @property
+    def workers(self) -> str:
+        """Set of the names of registered workers."""
+        return f"{self.prefix}workers"
+
+    @property
+    def catalogues_seen(self) -> str:
+        """List of the digests of the catalogues that were live last."""
+        return f"{self.prefix}catalogues-seen"
+
+    def active(self, user: str) -> str:
+        """Sorted set of a user's jobs that have not ended, by their number in the queue."""
+        return f"{self.prefix}active:{user}"
+
+    def history(self, user: str) -> str:
+        """Sorted set of a user's finished jobs, in the order in which they ended."""
+        return f"{self.prefix}history:{user}"
+
+    def job(self, job_id: str) -> str:
+        """Hash of one job."""
+        return f"{self.prefix}job:{job_id}"
+
+    def events(self, job_id: str) -> str:
+        """Stream of one job's events that are kept."""
+        return f"{self.prefix}events:{job_id}"
+
+    def worker(self, name: str) -> str:
+        """Hash of one registered worker."""
+        return f"{self.prefix}worker:{name}"
+
+    def presence(self, name: str) -> str:
+        """Key that lives as long as the worker's heartbeat does."""
+        return f"{self.prefix}presence:{name}"
+
+    def inbox(self, name: str) -> str:
+        """List on which an idle worker waits for a job that is handed to it."""
+        return f"{self.prefix}inbox:{name}"
+
+    def catalogue(self, digest: str) -> str:
+        """Compressed description of what a worker can run."""
+        return f"{self.prefix}catalogue:{digest}"
+
+    def capabilities(self, digest: str) -> str:
+        """Set of the nodes and models that a catalogue offers, as the scripts compare them with a job's needs."""
+        return f"{self.prefix}capabilities:{digest}"
+
+    def script_file(self, sha256: str) -> str:
+        """A browser script of a worker's node pack."""
+        return f"{self.prefix}script-file:{sha256}"

@@ -1,0 +1,104 @@
+-- Choosing a job for a worker and binding it to a claim. Needs includes/keys.lua.
+
+-- Whether a catalogue offers everything that the jobs of a lane need. The answer for a pair never changes, since both
+-- are named by their content, so it is remembered.
+local function lane_fits(catalogue, lane)
+  local memo = key('fits', catalogue)
+  local known = redis.call('HGET', memo, lane)
+  if known then
+    return known == '1'
+  end
+  local missing = redis.call('SDIFF', key('needs', lane), key('capabilities', catalogue))
+  redis.call('HSET', memo, lane, #missing == 0 and '1' or '0')
+  if redis.call('TTL', memo) < 0 then
+    -- Not put off by further lanes, so that it holds the lanes of one day at most.
+    redis.call('EXPIRE', memo, 86400)
+  end
+  return #missing == 0
+end
+
+-- The id of the first queued job that this catalogue can run, and its lane; the lower number first.
+local function first_job(catalogue)
+  for _, lane in ipairs(redis.call('ZRANGE', key('lanes'), 0, -1)) do
+    if lane_fits(catalogue, lane) then
+      return redis.call('ZRANGE', key('lane', lane), 0, 0)[1], lane
+    end
+  end
+end
+
+-- Invariant: the lanes stand in the order of their first jobs, and a lane without a job is not among them.
+local function place_lane(lane)
+  local head = redis.call('ZRANGE', key('lane', lane), 0, 0, 'WITHSCORES')
+  if head[1] then
+    redis.call('ZADD', key('lanes'), head[2], lane)
+  else
+    redis.call('ZREM', key('lanes'), lane)
+  end
+end
+
+local function leave_lane(job_id, lane)
+  redis.call('ZREM', key('lane', lane), job_id)
+  place_lane(lane)
+end
+
+local function enter_lane(job_id, lane, score)
+  redis.call('ZADD', key('lane', lane), score, job_id)
+  redis.call('EXPIRE', key('needs', lane), 60 * 60 * 24 * 90)
+  place_lane(lane)
+end
+
+-- What a worker is told of a job: the fields it needs to run it.
+local function job_for_worker(job_id)
+  local job = redis.call('HMGET', key('job', job_id), 'user', 'number', 'payload', 'secrets', 'envelope', 'attempt', 'claim')
+  return {job_id, unpack(job)}
+end
+
+-- Bind the worker's best job to its claim. Returns the job for the worker, or nil when nothing fits it.
+-- Invariant: a job has at most one claim, and the lease key exists from the moment the claim does.
+local function assign(worker, claim, catalogue, lease_ms)
+  local job_id, lane = first_job(catalogue)
+  if not job_id then
+    return nil
+  end
+  leave_lane(job_id, lane)
+  local job = key('job', job_id)
+  redis.call('HINCRBY', job, 'attempt', 1)
+  redis.call('HSET', job, 'state', 'claimed', 'claim', claim, 'worker', worker, 'claimed', now_ms())
+  redis.call('SADD', key('running'), job_id)
+  redis.call('SET', key('lease', job_id), claim, 'PX', lease_ms)
+  redis.call('HSET', key('worker', worker), 'claim', claim, 'job', job_id)
+  redis.call('HDEL', key('idle'), worker)
+  publish_change(redis.call('HGET', job, 'user'))
+  return job_for_worker(job_id)
+end
+
+-- Fields in one string, each behind its length as four bytes, for the one reply that is no script's: an inbox item.
+local function pack(fields)
+  local parts = {}
+  for i, field in ipairs(fields) do
+    parts[i] = struct.pack('>I4c0', #field, field)
+  end
+  return table.concat(parts)
+end
+
+-- Hand queued jobs to the workers that wait for one.
+local function feed_idle_workers()
+  local nothing_for = {}
+  local idle = redis.call('HGETALL', key('idle'))
+  for i = 1, #idle, 2 do
+    local worker = idle[i]
+    if redis.call('EXISTS', key('presence', worker)) == 1 then
+      local request = cjson.decode(idle[i + 1])
+      local catalogue = request.catalogue
+      local job = not nothing_for[catalogue] and assign(worker, request.claim, catalogue, request.lease_ms)
+      if job then
+        redis.call('RPUSH', key('inbox', worker), pack(job))
+        redis.call('PEXPIRE', key('inbox', worker), request.lease_ms)
+      else
+        nothing_for[catalogue] = true
+      end
+    else
+      redis.call('HDEL', key('idle'), worker)
+    end
+  end
+end

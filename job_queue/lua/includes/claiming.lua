@@ -1,0 +1,34 @@
+-- Claiming the next job. Needs includes/keys.lua and includes/assign.lua.
+
+-- The job for a worker, {} when it now waits at its inbox, {'unknown'} when it must register first, or {'spent'} when the
+-- claim's job is no longer its own. See claim.lua.
+local function claim_next(worker, instance, claim, catalogue, lease_ms, turn)
+  local known = redis.call('HMGET', key('worker', worker), 'instance', 'claim', 'job', 'turn')
+  if known[1] ~= instance then
+    return {'unknown'}
+  end
+  if known[2] == claim then
+    if known[3] and redis.call('GET', key('lease', known[3])) == claim then
+      return job_for_worker(known[3])
+    end
+    return {'spent'}
+  end
+  if known[4] and tonumber(turn) < tonumber(known[4]) then
+    return {'spent'}
+  end
+  if redis.call('EXISTS', key('presence', worker)) == 0 then
+    return {'unknown'}
+  end
+  proceed_when_full()
+  redis.call('DEL', key('inbox', worker))
+  if known[4] ~= turn then
+    redis.call('HSET', key('worker', worker), 'turn', turn)
+  end
+  local job = assign(worker, claim, catalogue, lease_ms)
+  if job then
+    return job
+  end
+  redis.call('HSET', key('idle'), worker,
+    cjson.encode({claim = claim, catalogue = catalogue, lease_ms = tonumber(lease_ms)}))
+  return {}
+end

@@ -1,0 +1,25 @@
+-- Key names of a workshop; the same as job_queue/keys.py. KEYS[1] is the workshop's prefix.
+local prefix = KEYS[1]
+local function key(name, id)
+  if id then
+    return prefix .. name .. ':' .. id
+  end
+  return prefix .. name
+end
+
+-- Milliseconds by the store's own clock, so that no machine's clock matters.
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Let a script go on that finds the store full. Redis refuses a script for lack of memory at its first write alone, never
+-- half way, and this write needs no memory. For what makes room in the end, or must not be lost; submit has none.
+local function proceed_when_full()
+  redis.call('DEL', key('nothing'))
+end
+
+-- Tell the frontends that what a person sees in the queue has changed.
+local function publish_change(user)
+  redis.call('PUBLISH', key('events'), cjson.encode({changed = user}) .. '\n')
+end

@@ -1,0 +1,72 @@
+-- Give back the jobs of lost workers, and forget the workers. Any frontend may run it at any time.
+--
+-- KEYS[1]  prefix of the workshop
+-- ARGV[1]  lost claims after which a job is quarantined
+-- ARGV[2]  finished jobs kept for each user      ARGV[3]  milliseconds they are kept
+--
+-- Returns {ids put back into the queue, ids quarantined}.
+-- Invariant: a job is taken from a worker only when its lease has run out by the store's clock.
+-- @include keys
+-- @include assign
+-- @include ending
+
+-- What a live worker can run is kept as long as it lives, and 30 days longer.
+local function keep_catalogue(digest)
+  for _, name in ipairs({'catalogue', 'capabilities'}) do
+    if redis.call('TTL', key(name, digest)) < 86400 * 29 then
+      redis.call('EXPIRE', key(name, digest), 86400 * 30)
+    end
+  end
+end
+
+local requeued, quarantined = {}, {}
+for _, job_id in ipairs(redis.call('SMEMBERS', key('running'))) do
+  if redis.call('EXISTS', key('lease', job_id)) == 0 then
+    local job = key('job', job_id)
+    local fields = redis.call('HMGET', job, 'user', 'lane', 'number', 'claim', 'worker', 'cancel')
+    local user, worker = fields[1], fields[5]
+    proceed_when_full()
+    release_worker(worker, fields[4])
+    redis.call('HDEL', job, 'claim')
+    local losses = redis.call('HINCRBY', job, 'lost', 1)
+    if fields[6] or losses >= tonumber(ARGV[1]) then
+      local message = 'The prompt was cancelled while its worker ' .. worker .. ' was lost.'
+      local state = 'cancelled'
+      if not fields[6] then
+        message = 'The prompt was given up: ' .. losses .. ' workers were lost while they ran it, the last was ' .. worker .. '.'
+        state = 'quarantined'
+        quarantined[#quarantined + 1] = job_id
+      end
+      local story = {job = job_id, state = state, message = message, worker = worker, timestamp = now_ms()}
+      end_job(job_id, user, state, cjson.encode({lost = story}), tonumber(ARGV[2]), tonumber(ARGV[3]))
+      redis.call('PUBLISH', key('events'),
+        cjson.encode({lost = story, user = user, client = redis.call('HGET', job, 'client')}) .. '\n')
+    else
+      redis.call('SREM', key('running'), job_id)
+      redis.call('HSET', job, 'state', 'queued')
+      redis.call('DEL', key('events', job_id))
+      enter_lane(job_id, fields[2], fields[3])
+      publish_change(user)
+      requeued[#requeued + 1] = job_id
+    end
+  end
+end
+local gone = false
+for _, worker in ipairs(redis.call('SMEMBERS', key('workers'))) do
+  if redis.call('EXISTS', key('presence', worker)) == 1 then
+    keep_catalogue(redis.call('HGET', key('worker', worker), 'catalogue'))
+  else
+    redis.call('EXPIRE', key('worker', worker), 86400)
+    redis.call('SREM', key('workers'), worker)
+    redis.call('HDEL', key('idle'), worker)
+    gone = true
+  end
+end
+if gone then
+  redis.call('INCR', key('catalogue-version'))
+  redis.call('PUBLISH', key('events'), cjson.encode({workers = true}) .. '\n')
+end
+if #requeued > 0 then
+  feed_idle_workers()
+end
+return {requeued, quarantined}

@@ -1,0 +1,260 @@
+"""What a worker does with the workshop's jobs: register, claim, report, finish.
+
+``Claims`` is for the executing thread, which waits in it. ``Reports`` is for the event loop.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import redis
+import redis.asyncio
+
+from .connection import connect, store_errors
+from .errors import ClaimLost, WorkerNameTaken
+from .events import Batch, Event, encode
+from .jobs import ClaimedJob, encode_json
+from .keys import Keys
+from .scripts import AsyncScripts, Scripts
+
+log = logging.getLogger("comfyume")
+
+#: Seconds that a blocking read for work lasts at most; then the worker asks again, so a lost wake-up costs no more.
+LONGEST_WAIT = 5.0
+
+
+@dataclass(frozen=True)
+class WorkerIdentity:
+    """Who claims: the worker's name, its process, what it can run, and its lease in seconds."""
+
+    name: str
+    instance: str
+    lease: float
+
+    @property
+    def lease_ms(self) -> int:
+        """The lease in milliseconds."""
+        return int(self.lease * 1000)
+
+
+@dataclass(frozen=True)
+class UpcomingClaim:
+    """The claim under which a worker will have its next job, and its place among that process's claims."""
+
+    claim: str
+    turn: int
+
+
+def new_claim() -> str:
+    """A random 128-bit claim id."""
+    return secrets.token_hex(16)
+
+
+class NotRegistered(Exception):
+    """The store does not know this worker (any more); register again."""
+
+
+class Claims:
+    """Claims jobs for one worker; for one thread."""
+
+    def __init__(self, url: str, keys: Keys, identity: WorkerIdentity) -> None:
+        # The library types replies as text or bytes; without a decoder they are bytes.
+        self._client: Any = connect(url, timeout=LONGEST_WAIT + 5)
+        self._keys = keys
+        self._scripts = Scripts(self._client)
+        self._identity = identity
+        self._is_waiting = False
+        self.upcoming = UpcomingClaim("", 0)
+        self._begin_turn()
+
+    def next(self, catalogue: str, timeout: float) -> ClaimedJob | None:
+        """The next job for this worker, waiting at most ``timeout`` seconds for one.
+
+        A claim id is used until it has brought a job, so a reply that is lost on the way loses nothing. If it is lost
+        for longer than the lease, the job is another's and the id is spent; then the next one is used.
+
+        Raises:
+            NotRegistered: the worker must register first.
+            StoreUnavailable, StoreRefused: see ``store_errors``.
+        """
+        with store_errors():
+            if not self._is_waiting:
+                job = self._take(self._ask(catalogue))
+                if job is not None:
+                    return job
+            self._is_waiting = False
+            inbox = self._keys.inbox(self._identity.name)
+            item = self._client.blpop([inbox], timeout=max(0.01, min(timeout, LONGEST_WAIT)))
+        if item is None or item[1] == b"":
+            return None
+        job = ClaimedJob.from_inbox(item[1])
+        return self._won(job) if job.claim == self.upcoming.claim else None
+
+    def take_from_finish(self, reply: list[bytes]) -> ClaimedJob | None:
+        """The job that came with the end of the last one, if one did; else this worker waits at its inbox already."""
+        if reply in ([b"none"], [b"unknown"], [b"spent"]):
+            return None
+        job = self._take(reply)
+        self._is_waiting = job is None
+        return job
+
+    def _take(self, reply: list[bytes]) -> ClaimedJob | None:
+        if reply == [b"unknown"]:
+            raise NotRegistered(self._identity.name)
+        if reply == [b"spent"]:
+            self._begin_turn()
+            return None
+        return self._won(ClaimedJob.from_fields(reply)) if reply else None
+
+    def _ask(self, catalogue: str) -> list[bytes]:
+        identity, upcoming = self._identity, self.upcoming
+        reply: list[bytes] = self._scripts["claim"](
+            keys=[self._keys.prefix],
+            args=[identity.name, identity.instance, upcoming.claim, catalogue, identity.lease_ms, upcoming.turn],
+        )
+        return reply
+
+    def _won(self, job: ClaimedJob) -> ClaimedJob:
+        self._begin_turn()
+        return job
+
+    def _begin_turn(self) -> None:
+        """Choose the next claim id; its turn orders it among this process's, however late a request arrives."""
+        self.upcoming = UpcomingClaim(new_claim(), time.monotonic_ns() // 1000)
+        self._is_waiting = False
+
+
+class Reports:
+    """A worker's reports to the store, on the event loop."""
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        keys: Keys,
+        identity: WorkerIdentity,
+        *,
+        history_size: int,
+        history_days: float,
+    ) -> None:
+        self._client: Any = client
+        self._keys = keys
+        self._scripts = AsyncScripts(client)
+        self._identity = identity
+        self._history = [history_size, int(history_days * 86_400_000)]
+
+    async def _run(self, script: str, *arguments: Any) -> Any:
+        with store_errors():
+            return await self._scripts[script](keys=[self._keys.prefix], args=list(arguments))
+
+    async def wake(self) -> None:
+        """Make the thread that waits for work look up."""
+        inbox = self._keys.inbox(self._identity.name)
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.rpush(inbox, b"")
+            pipeline.pexpire(inbox, self._identity.lease_ms)
+            await pipeline.execute()
+
+    async def register(
+        self, description: dict[str, Any], catalogue: str, capabilities: frozenset[str], *, former_is_dead: bool = False
+    ) -> None:
+        """Announce this worker.
+
+        Raises:
+            WorkerNameTaken: a live worker has the name; its description is in the message.
+        """
+        arguments = [
+            self._identity.name,
+            self._identity.instance,
+            self._identity.lease_ms,
+            encode_json(description),
+            catalogue,
+            "1" if former_is_dead else "",
+        ]
+        reply = await self._run("register_worker", *arguments)
+        if reply[0] == b"capabilities":
+            with store_errors():
+                # The empty one is what nothing needs: a set with no member would not be there.
+                await self._client.sadd(self._keys.capabilities(catalogue), "", *capabilities)
+            reply = await self._run("register_worker", *arguments)
+        if reply[0] == b"taken":
+            other = json.loads(reply[1])
+            raise NameTakenBy(self._identity.name, other)
+
+    async def leave(self) -> str:
+        """Take the worker out in good order.
+
+        Returns:
+            The id of the job that went back to the queue, or an empty string.
+        """
+        reply = await self._run("leave", self._identity.name, self._identity.instance)
+        return str(reply.decode())
+
+    async def publish(self, claim: str, batch: Batch) -> None:
+        """Publish events of a running job at once; what a browser may not miss must be kept soon, by ``append``.
+
+        Raises:
+            ClaimLost: the job is no longer this claim's.
+        """
+        if await self._run("append_events", batch.job_id, claim, encode(batch), b"") == b"lost":
+            raise ClaimLost(f"job {batch.job_id} is no longer this worker's")
+
+    async def append(self, claim: str, batch: Batch, earlier: Sequence[Event] = ()) -> None:
+        """Publish events of a running job and keep what a browser may not miss, ``earlier`` ones included.
+
+        Raises:
+            ClaimLost: the job is no longer this claim's.
+        """
+        to_keep = replace(batch, events=[*earlier, *batch.events])
+        kept = encode(to_keep, only_kept=True) if any(event.keep for event in to_keep.events) else b""
+        if await self._run("append_events", batch.job_id, claim, encode(batch), kept) == b"lost":
+            raise ClaimLost(f"job {batch.job_id} is no longer this worker's")
+
+    async def finish(
+        self,
+        claim: str,
+        batch: Batch,
+        result: dict[str, Any],
+        *,
+        earlier: Sequence[Event] = (),
+        upcoming: UpcomingClaim | None = None,
+        catalogue: str = "",
+    ) -> list[bytes]:
+        """End a job with its result and its last events, and claim the next one, as one change.
+
+        Returns:
+            What ``Claims.take_from_finish`` takes.
+
+        Raises:
+            ClaimLost: the job is no longer this claim's.
+        """
+        identity = self._identity
+        following: list[str | int] = ["", "", "", "", ""]
+        if upcoming is not None:
+            following = [identity.instance, upcoming.claim, catalogue, identity.lease_ms, upcoming.turn]
+        published = encode(batch)
+        kept = published
+        if earlier or not all(event.keep for event in batch.events):
+            kept = encode(replace(batch, events=[*earlier, *batch.events]), only_kept=True)
+        arguments = [batch.job_id, claim, batch.ends, encode_json(result), published, *self._history, *following, kept]
+        reply = await self._run("finish", *arguments)
+        if reply[0] == b"lost":
+            raise ClaimLost(f"job {batch.job_id} is no longer this worker's")
+        return reply[1:] if reply[0] == b"ok" else [b"none"]
+
+
+class NameTakenBy(WorkerNameTaken):
+    """Another live worker has this name."""
+
+    def __init__(self, name: str, description: dict[str, Any]) -> None:
+        super().__init__(
+            f"The name {name!r} belongs to a live worker on {description.get('host')} "
+            f"(process {description.get('pid')}). Give this one another COMFYUME_WORKER_ID, or stop the other."
+        )
+        self.description = description

@@ -1,0 +1,62 @@
+"""Jobs in the shapes that ComfyUI's handlers and pages know."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..comfyui_seams.context import QueueItem
+from ..job_queue.jobs import StoredJob
+
+#: Answered with status 503 when the store is away.
+STORE_AWAY = "The workshop's store does not answer, so nothing was changed. Try again in a moment."
+
+
+def queue_item(job_id: str, job: StoredJob) -> QueueItem:
+    """An entry of ComfyUI's queue; secrets are never read back."""
+    payload = job.payload
+    return (job.number, job_id, payload["prompt"], payload["extra_data"], payload["outputs"], {})
+
+
+def history_entry(job_id: str, job: StoredJob) -> dict[str, Any]:
+    """An entry of ComfyUI's history."""
+    payload = job.payload
+    prompt = [job.number, job_id, payload.get("prompt", {}), payload["extra_data"], payload.get("outputs", [])]
+    result = job.result or {}
+    if "lost" in result:
+        name, data = lost_data(result["lost"])
+        status = {"status_str": "error", "completed": False, "messages": [[name, data]]}
+        return {"prompt": prompt, "outputs": {}, "status": status, "meta": {}}
+    return {"prompt": prompt, "outputs": result["outputs"], "status": result["status"], "meta": result["meta"]}
+
+
+def lost_data(story: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """ComfyUI's event for a job that ended without its worker's word."""
+    data: dict[str, Any] = {
+        "prompt_id": story["job"],
+        "node_id": "",
+        "node_type": "",
+        "executed": [],
+        "timestamp": story["timestamp"],
+    }
+    if story["state"] == "cancelled":
+        return "execution_interrupted", data
+    data |= {
+        "exception_message": story["message"],
+        "exception_type": "comfyume.WorkerLost",
+        "traceback": [],
+        "current_inputs": {},
+        "current_outputs": [],
+    }
+    return "execution_error", data
+
+
+def lost_event(story: dict[str, Any]) -> tuple[str, str, bytes]:
+    """The job's id, the name of its last event, and that event as it goes into a socket."""
+    name, data = lost_data(story)
+    return story["job"], name, json.dumps({"type": name, "data": data}).encode()
+
+
+def error_body(kind: str, message: str, details: str = "") -> dict[str, Any]:
+    """ComfyUI's shape of an error to ``/prompt``."""
+    return {"error": {"type": kind, "message": message, "details": details, "extra_info": {}}, "node_errors": {}}

@@ -1,0 +1,343 @@
+"""Brings the events of running jobs from the store to the browsers that wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis.asyncio
+
+from ..comfyui_seams import sockets
+from ..job_queue.connection import store_errors
+from ..job_queue.errors import QueueError
+from ..job_queue.events import Batch, Event, Notice, decode
+from ..job_queue.frontend_queue import FrontendQueue
+from ..job_queue.keys import Keys
+from .mailboxes import Mailbox
+from .native_shapes import lost_event
+
+log = logging.getLogger("comfyume")
+
+#: ComfyUI's events from which a page that was loaded anew rebuilds what it shows of a running job.
+STATE_EVENTS = {
+    "execution_start",
+    "execution_cached",
+    "executing",
+    "executed",
+    "execution_success",
+    "execution_error",
+    "execution_interrupted",
+}
+#: Seconds between two words to one person that their queue has changed.
+STATUS_PAUSE = 0.05
+#: Seconds for which an ended job is remembered for a browser that was away at its end.
+REMEMBER_ENDED = 600.0
+MOST_ENDED = 2_000
+#: How often, and after which pause in seconds, missed events are looked for in a job's stream.
+GAP_LOOKS = 5
+GAP_PAUSE = 0.02
+#: How many of a job's last events are remembered.
+RECENT = 64
+#: Jobs whose end this frontend looks for when it has lost the channel for a while.
+MOST_AWAITED = 20_000
+#: The attempt of a job that was given up: behind all others.
+LOST = 10**9
+
+
+@dataclass
+class LiveJob:
+    """What the relay knows of a job that runs, or whose end its browser has not seen.
+
+    Attributes:
+        kept: number of the last kept event that was passed on.
+        passing: the last event of each kind that may be missed, for a page that is loaded anew.
+        recent: the last kept events, since a worker keeps them in the stream a little after it told them.
+        clients: the browsers that its events were for.
+        ended_at: when it ended, by this process's monotonic clock in seconds.
+    """
+
+    job_id: str
+    user: str
+    attempt: int = 0
+    kept: int = 0
+    passing: dict[str, Event] = field(default_factory=dict)
+    recent: deque[Event] = field(default_factory=lambda: deque(maxlen=RECENT))
+    clients: set[str] = field(default_factory=set)
+    ended_at: float | None = None
+
+
+class Relay:
+    """Reads the events' channel and posts each event to its browser's mailbox."""
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        keys: Keys,
+        queue: FrontendQueue,
+        *,
+        user_of: Callable[[str], str | None],
+        workers_changed: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._queue = queue
+        self._user_of = user_of
+        self._workers_changed = workers_changed
+        self._mailboxes: dict[str, Mailbox] = {}
+        self._jobs: dict[str, LiveJob] = {}
+        self._ended: OrderedDict[str, LiveJob] = OrderedDict()
+        self._told_end: OrderedDict[str, int] = OrderedDict()
+        self._awaited: OrderedDict[str, str] = OrderedDict()
+        self._unanswered: dict[str, list[Batch]] = {}
+        self._held: dict[str, list[tuple[str, int, Event]]] = {}
+        self._changing: dict[str, bool] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.connected = asyncio.Event()
+
+    # Submits.
+
+    def expect(self, job_id: str) -> None:
+        """Hold a job's events back until ``answered``: nobody hears of a prompt before the answer to its submit."""
+        self._unanswered.setdefault(job_id, [])
+
+    async def answered(self, job_id: str, user: str) -> None:
+        """The response to the submit is out; let the job's events go."""
+        self._awaited[job_id] = user
+        _shorten(self._awaited, MOST_AWAITED)
+        for batch in self._unanswered.pop(job_id, []):
+            await self._pass_on(batch)
+
+    # The channel.
+
+    async def run(self) -> None:
+        """Relay until cancelled; connects again when the store was away, and catches up."""
+        while True:
+            try:
+                with store_errors():
+                    async with self._client.pubsub(ignore_subscribe_messages=True) as subscription:
+                        await subscription.subscribe(self._keys.events_channel)
+                        self.connected.set()
+                        await self._catch_up_all()
+                        async for message in subscription.listen():
+                            await self._take(message["data"])
+            except QueueError as error:
+                log.warning("[comfyume] no events from the workers: %s", error)
+            finally:
+                self.connected.clear()
+            await asyncio.sleep(0.5)
+
+    async def _take(self, data: bytes) -> None:
+        try:
+            message = decode(data)
+        except ValueError as error:
+            log.warning("[comfyume] %s", error)
+            return
+        if isinstance(message, Notice):
+            await self._take_notice(message)
+        elif message.job_id in self._unanswered:
+            self._unanswered[message.job_id].append(message)
+        else:
+            await self._pass_on(message)
+
+    async def _take_notice(self, notice: Notice) -> None:
+        if notice.kind == "changed":
+            self._tell_changed(notice.data["changed"])
+        elif notice.kind == "workers":
+            self._spawn(self._workers_changed())
+        else:
+            job_id, name, text = lost_event(notice.data["lost"])
+            number = self._jobs[job_id].kept + 1 if job_id in self._jobs else 1
+            client = notice.data.get("client") or None
+            events = [Event(number, text, True, True, client, name)]
+            if client:
+                end = json.dumps({"type": "executing", "data": {"node": None, "prompt_id": job_id}}).encode()
+                events.append(Event(number + 1, end, True, True, client, "executing"))
+            await self._pass_on(Batch(job_id, notice.data["user"], LOST, events, 0, "error"))
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        async def run() -> None:
+            try:
+                await work
+            except QueueError as error:
+                log.warning("[comfyume] %s", error)
+
+        task = asyncio.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # Events.
+
+    async def _pass_on(self, batch: Batch) -> None:
+        if batch.attempt <= self._told_end.get(batch.job_id, 0):
+            return
+        job = self._job(batch.job_id, batch.user)
+        if batch.attempt != LOST:
+            await self._close_gap(job, batch)
+        self._apply(job, batch)
+
+    async def _close_gap(self, job: LiveJob, batch: Batch) -> None:
+        """Read what the channel did not bring before this batch; a worker keeps events shortly after it told them."""
+        for _ in range(GAP_LOOKS):
+            if batch.kept_before <= (job.kept if batch.attempt == job.attempt else 0):
+                return
+            await self._catch_up(job)
+            await asyncio.sleep(GAP_PAUSE)
+
+    def _job(self, job_id: str, user: str) -> LiveJob:
+        if job_id not in self._jobs:
+            self._jobs[job_id] = LiveJob(job_id, user)
+        return self._jobs[job_id]
+
+    def _apply(self, job: LiveJob, batch: Batch) -> None:
+        if batch.attempt < job.attempt:
+            return
+        if batch.attempt > job.attempt:
+            job.attempt, job.kept, job.passing = batch.attempt, 0, {}
+            job.recent.clear()
+        for event in batch.events:
+            self._deliver(job, event)
+        if batch.ends is not None:
+            self._end(job)
+
+    def _deliver(self, job: LiveJob, event: Event) -> None:
+        if event.keep:
+            if event.number <= job.kept:
+                return
+            job.kept = event.number
+            job.recent.append(event)
+        else:
+            job.passing[event.name] = event
+        if event.client is not None:
+            job.clients.add(event.client)
+            self._post_in_turn(event.client, job, event)
+            return
+        for sid in sockets.connected():
+            if self._user_of(sid) == job.user:
+                self._post_in_turn(sid, job, event)
+
+    def _post_in_turn(self, sid: str, job: LiveJob, event: Event) -> None:
+        """Post an event, behind what is being told again to a browser that has just come back."""
+        if sid in self._held:
+            self._held[sid].append((job.job_id, job.attempt, event))
+        else:
+            self._post(sid, job.job_id, job.attempt, event)
+
+    def _post(self, sid: str, job_id: str, attempt: int, event: Event) -> None:
+        mailbox = self._mailbox(sid)
+        if mailbox is not None:
+            mailbox.post(job_id, attempt, event)
+
+    def _mailbox(self, sid: str) -> Mailbox | None:
+        socket = sockets.socket_of(sid)
+        mailbox = self._mailboxes.get(sid)
+        if mailbox is not None and mailbox.socket is not socket:
+            mailbox.close()
+            del self._mailboxes[sid]
+            mailbox = None
+        if socket is None or socket.closed:
+            return None
+        if mailbox is None:
+            mailbox = self._mailboxes[sid] = Mailbox(socket)
+        return mailbox
+
+    def _end(self, job: LiveJob) -> None:
+        """Forget an ended job, unless a browser that waits for its end is away."""
+        self._jobs.pop(job.job_id, None)
+        self._awaited.pop(job.job_id, None)
+        self._told_end[job.job_id] = job.attempt
+        _shorten(self._told_end, MOST_ENDED)
+        self._forget_old_ends()
+        if any(sockets.socket_of(sid) is None for sid in job.clients):
+            job.ended_at = time.monotonic()
+            self._ended[job.job_id] = job
+            _shorten(self._ended, MOST_ENDED)
+
+    def _forget_old_ends(self) -> None:
+        oldest = time.monotonic() - REMEMBER_ENDED
+        while self._ended and (next(iter(self._ended.values())).ended_at or 0) < oldest:
+            self._ended.popitem(last=False)
+
+    # Catching up.
+
+    async def _catch_up_all(self) -> None:
+        """After the channel was lost: read what the jobs did meanwhile, also those that began and ended unheard."""
+        for job_id, user in list(self._awaited.items()):
+            self._job(job_id, user)
+        for job in list(self._jobs.values()):
+            await self._catch_up(job)
+
+    async def _catch_up(self, job: LiveJob) -> None:
+        """Pass on the kept events of a job that the channel did not bring."""
+        for batch in await self._queue.kept_events(job.job_id):
+            self._apply(job, batch)
+
+    async def greet(self, sid: str) -> None:
+        """Tell a browser that has just connected what its running jobs have done so far, and which have ended."""
+        self._mailbox(sid)
+        self._held.setdefault(sid, [])
+        self._spawn(self._retell(sid))
+
+    async def _retell(self, sid: str) -> None:
+        user = self._user_of(sid)
+        try:
+            active = await self._queue.active(user) if user is not None else []
+            jobs = [job.job_id for job in active if job.is_running and job.client == sid]
+            jobs += [job_id for job_id, job in self._ended.items() if sid in job.clients]
+            for job_id in jobs:
+                self._ended.pop(job_id, None)
+                await self._retell_job(sid, job_id)
+        finally:
+            for job_id, attempt, event in self._held.pop(sid, []):
+                self._post(sid, job_id, attempt, event)
+
+    async def _retell_job(self, sid: str, job_id: str) -> None:
+        """Tell a browser again what a page shows of a job; what it has been told on this socket is left out."""
+        for batch in await self._queue.kept_events(job_id):
+            for event in batch.events:
+                if event.name in STATE_EVENTS and event.client in (None, sid):
+                    self._post(sid, job_id, batch.attempt, event)
+        live = self._jobs.get(job_id)
+        if live is not None:
+            recent = [event for event in live.recent if event.name in STATE_EVENTS]
+            for event in [*recent, *live.passing.values()]:
+                if event.client in (None, sid):
+                    self._post(sid, job_id, live.attempt, event)
+
+    # The queue's state.
+
+    def _tell_changed(self, user: str) -> None:
+        """Tell a person's browsers that their queue changed, once for all that changes within a short pause."""
+        if user in self._changing:
+            self._changing[user] = True
+            return
+        self._changing[user] = False
+        self._spawn(self._send_status(user))
+
+    async def _send_status(self, user: str) -> None:
+        try:
+            while True:
+                await asyncio.sleep(STATUS_PAUSE)
+                self._changing[user] = False
+                clients = [sid for sid in sockets.connected() if self._user_of(sid) == user]
+                if clients:
+                    message = sockets.status_message(await self._queue.count_active(user))
+                    for sid in clients:
+                        mailbox = self._mailbox(sid)
+                        if mailbox is not None:
+                            mailbox.post_text(message)
+                if not self._changing[user]:
+                    return
+        finally:
+            del self._changing[user]
+
+
+def _shorten(entries: OrderedDict[str, Any], most: int) -> None:
+    """Forget the oldest entries over a bound."""
+    while len(entries) > most:
+        entries.popitem(last=False)

@@ -1,0 +1,121 @@
+"""Puts the parts of a frontend together and mounts them in ComfyUI."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from ..blobs.store import BlobFolder
+from ..comfyui_seams import folders, interrupts, model_lists, server, sockets, validation
+from ..job_queue.catalogue import CatalogueStore
+from ..job_queue.connection import connect_async, connect_listening
+from ..job_queue.errors import QueueError
+from ..job_queue.frontend_queue import FrontendQueue
+from ..job_queue.keys import Keys
+from ..settings import Settings
+from ..shared_folder import read_mark
+from .asking import Asking
+from .health import Health
+from .page import Page
+from .people import LOCAL_USER, People
+from .relay import Relay
+from .submissions import Submissions
+from .visits import Visits, note_order
+from .worker_files import WorkerFiles
+from .workers_answers import WorkersAnswers
+from .workshop_nodes import WorkshopNodes
+
+log = logging.getLogger("comfyume")
+
+#: Seconds between two looks for jobs whose worker was lost.
+SWEEP_PAUSE = 1.0
+
+
+class Frontend:
+    """A ComfyUI process that people use; nothing executes here unless it is a worker too."""
+
+    def __init__(self, settings: Settings, url: str) -> None:
+        keys = Keys(settings.workshop)
+        system = folders.system_folder()
+        self._client = connect_async(url)
+        listening = connect_listening(url)
+        self._queue = FrontendQueue(
+            self._client, keys, history_size=settings.history_size, history_days=settings.history_days
+        )
+        self._people = People(settings.shared_folder, system)
+        self._asking = Asking(self._client, listening, keys)
+        self._nodes = WorkshopNodes(CatalogueStore(self._client, keys), self._asking, system / "scripts")
+        self._relay = Relay(
+            listening,
+            keys,
+            self._queue,
+            user_of=self._people.user_of_client,
+            workers_changed=self._nodes.refresh,
+        )
+        submissions = Submissions(self._nodes, _shared(settings, system, self._people))
+        self._visits = Visits(self._people, self._queue, submissions, self._relay, self._asking)
+        self._files = WorkerFiles(self._queue, self._people, BlobFolder(system / "arriving"))
+        self._page = Page(settings)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def mount(self) -> None:
+        """Hook into ComfyUI while custom nodes load."""
+        interrupts.install()
+        validation.install(self._nodes.check)
+        model_lists.install(self._nodes.files)
+        sockets.install(self._relay.greet)
+        server.on_prompt(note_order)
+        self._files.mount()
+        Health(self._relay, self._nodes).mount()
+        self._page.mount()
+        server.add_outermost_middleware(WorkersAnswers(self._nodes).middleware())
+        server.add_outermost_middleware(self._visits.middleware())
+        server.on_startup(self._start)
+
+    async def _start(self, _app: web.Application) -> None:
+        await asyncio.to_thread(self._people.make_folders, LOCAL_USER)
+        for name, work in (
+            ("relay", self._relay.run()),
+            ("answers", self._asking.run()),
+            ("nodes", self._nodes.keep_fresh()),
+            ("sweep", self._sweep_for_ever()),
+        ):
+            self._tasks.append(asyncio.create_task(_logged(work), name=f"comfyume-{name}"))
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_PAUSE)
+            try:
+                requeued, quarantined = await self._queue.sweep()
+            except QueueError as error:
+                log.debug("no sweep: %s", error)
+                continue
+            for job_id in requeued:
+                log.warning("[comfyume] the worker of job %s was lost; the job is queued again", job_id)
+            for job_id in quarantined:
+                log.error("[comfyume] job %s lost too many workers and is not tried again", job_id)
+
+
+async def _logged(work: Coroutine[Any, Any, None]) -> None:
+    """A part that ends by an error must not do so in silence."""
+    try:
+        await work
+    except Exception:
+        log.exception("[comfyume] a part of the frontend has ended; restart ComfyUI")
+        raise
+
+
+def _shared(settings: Settings, system: Path, people: People) -> dict[str, Any] | None:
+    """What a worker must know to find the people's folders without a transfer, if it can."""
+    if settings.shared_folder is not None:
+        folders_below = {"input": "input", "output": "output", "temp": "temp"}
+        return {"mark": read_mark(settings.shared_folder), "folders": folders_below}
+    if settings.mode == "standalone":
+        own = {kind: str(path) for kind, path in people.folders_of(LOCAL_USER)}
+        return {"mark": read_mark(system), "folders": own}
+    return None

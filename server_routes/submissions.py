@@ -1,0 +1,127 @@
+"""Turning a prompt that ComfyUI has accepted into a job of the workshop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..blobs.digest import DigestCache
+from ..comfyui_seams import server, sockets
+from ..comfyui_seams.context import Folders, Submit, Visit
+from ..job_queue.jobs import Submission
+from .workshop_nodes import WorkshopNodes
+
+#: A string longer than this names no file.
+LONGEST_NAME = 1024
+#: Most files that one folder named in a graph brings along.
+MOST_FILES_OF_A_FOLDER = 10_000
+
+
+class Submissions:
+    """Makes the job of a prompt: what it needs, which files it reads, where its results go."""
+
+    def __init__(self, nodes: WorkshopNodes, shared: dict[str, Any] | None) -> None:
+        self._nodes = nodes
+        self._shared = shared
+        self._digests = DigestCache()
+
+    async def make(self, visit: Visit, submit: Submit) -> Submission:
+        """The job of a prompt."""
+        _, job_id, prompt, extra_data, outputs, secrets = submit.item
+        client = extra_data.get("client_id")
+        files = []
+        names = {name for name in _strings(prompt) if may_be_file(name, visit.folders)}
+        if names:
+            for kind, path, file in await asyncio.to_thread(lambda: list(named_files(names, visit.folders))):
+                digest = await self._digests.of(file)
+                files.append({"kind": kind, "path": path, "sha256": digest.sha256, "size": digest.size})
+        workflow = (extra_data.get("extra_pnginfo") or {}).get("workflow") or {}
+        brief_extra: dict[str, Any] = {"create_time": extra_data.get("create_time")}
+        if isinstance(workflow, dict) and workflow.get("id") is not None:
+            brief_extra["extra_pnginfo"] = {"workflow": {"id": workflow["id"]}}
+        return Submission(
+            job_id=job_id,
+            user=visit.user,
+            order=visit.order,
+            payload={"prompt": prompt, "extra_data": extra_data, "outputs": list(outputs)},
+            secrets=secrets,
+            envelope={
+                "frontend": server.own_address(),
+                "shared": self._shared,
+                "features": sockets.features_of(client),
+                "files": files,
+            },
+            brief={"extra_data": brief_extra},
+            client=client if isinstance(client, str) else "",
+            needs=self._nodes.needs_of(prompt),
+        )
+
+
+def _strings(prompt: dict[str, Any]) -> Iterator[str]:
+    """All strings among the inputs of a graph's nodes."""
+    stack = [node.get("inputs") for node in prompt.values()]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, str):
+            if 0 < len(value) <= LONGEST_NAME and "\0" not in value and "\n" not in value:
+                yield value
+        elif isinstance(value, dict):
+            stack.extend(value.values())
+        elif isinstance(value, list):
+            stack.extend(value)
+
+
+def may_be_file(name: str, folders: Folders) -> bool:
+    """A quick look whether a string names something in the person's folders, as ComfyUI's own validation takes one."""
+    bare, _, _ = name.rpartition(" [") if name.endswith("]") else (name, "", "")
+    return any(os.path.lexists(os.path.join(folder, bare or name)) for _, folder in folders)
+
+
+def named_files(names: set[str], folders: Folders) -> Iterator[tuple[str, str, Path]]:
+    """The person's files that these strings name in ComfyUI's way: ``a.png``, ``sub/a.png``, ``a.png [output]``.
+
+    A name of a folder stands for the files in it. Blocking.
+
+    Yields:
+        The kind (``input``, ``output``, ``temp``), the path below its folder with ``/``, and the file.
+    """
+    roots = {"input": folders.input.resolve(), "output": folders.output.resolve(), "temp": folders.temp.resolve()}
+    seen = set()
+    for name in names:
+        kind, bare = "input", name
+        for candidate in roots:
+            if name.endswith(f"[{candidate}]"):
+                kind, bare = candidate, name[: -len(candidate) - 2].rstrip()
+                break
+        root = roots[kind]
+        if not bare or bare.startswith("/"):
+            continue
+        try:
+            path = (root / bare).resolve()
+            if path == root or not path.is_relative_to(root) or not path.exists():
+                continue
+        except OSError:
+            # Too long for a file name: it is some other text.
+            continue
+        for file in _files_of(path):
+            relative = os.path.relpath(root / bare / file.relative_to(path) if path.is_dir() else root / bare, root)
+            key = (kind, relative.replace(os.sep, "/"))
+            if key not in seen:
+                seen.add(key)
+                yield (*key, file)
+
+
+def _files_of(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    count = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            count += 1
+            if count > MOST_FILES_OF_A_FOLDER:
+                return
+            yield Path(folder, name)

@@ -1,0 +1,237 @@
+"""The outermost middleware: knows who asks, fetches what ComfyUI's handler will read, and stores what it changed."""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from ..comfyui_seams import server
+from ..comfyui_seams.context import Cancel, Change, Forget, SetFlag, Submit, Visit, current_visit
+from ..job_queue.errors import JobConflict, QueueError
+from ..job_queue.frontend_queue import FrontendQueue
+from .asking import Asking
+from .native_shapes import STORE_AWAY, error_body, history_entry, queue_item
+from .people import NotAllowed, People
+from .relay import Relay
+from .submissions import Submissions
+
+log = logging.getLogger("comfyume")
+
+#: Modules whose handlers read nothing of the queue but what the table below says.
+NATIVE_MODULES = ("server", "app.", "api_server.", "aiohttp.", "middleware.")
+#: Finished jobs that a node pack's own route gets to see.
+HISTORY_FOR_PACKS = 64
+
+
+class Visits:
+    """Serves each request as a visit of one person."""
+
+    def __init__(
+        self, people: People, queue: FrontendQueue, submissions: Submissions, relay: Relay, asking: Asking
+    ) -> None:
+        self._people = people
+        self._queue = queue
+        self._submissions = submissions
+        self._relay = relay
+        self._asking = asking
+
+    def middleware(self) -> Any:
+        """The middleware, for aiohttp."""
+
+        @web.middleware
+        async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if request.path.startswith("/comfyume/worker/"):
+                # Workers come with a claim, which their routes check.
+                return await handler(request)
+            return await self._serve(request, handler)
+
+        return serve
+
+    async def _serve(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            user = self._people.who(request)
+        except NotAllowed as error:
+            return web.json_response(error_body("not_allowed", str(error)), status=403)
+        visit = Visit(user, self._people.folders_of(user))
+        token = current_visit.set(visit)
+        submitted: list[str] = []
+        try:
+            await self._prepare(request, visit)
+            response = await handler(request)
+            if visit.changes:
+                submitted = [change.item[1] for change in visit.changes if isinstance(change, Submit)]
+                for job_id in submitted:
+                    self._relay.expect(job_id)
+                await self._store(visit)
+            if submitted:
+                # The answer goes out here, so that no event of the job can overtake it.
+                await response.prepare(request)
+                await response.write_eof()
+            return response
+        except InvalidJobId as error:
+            return web.json_response(error_body("invalid_prompt_id", str(error)), status=400)
+        except JobConflict as error:
+            return web.json_response(error_body("prompt_id_taken", str(error)), status=409)
+        except QueueError as error:
+            log.warning("[comfyume] %s %s: %s", request.method, request.path, error)
+            return web.json_response(error_body("store_unavailable", STORE_AWAY, str(error)), status=503)
+        finally:
+            current_visit.reset(token)
+            for job_id in submitted:
+                await self._relay.answered(job_id, visit.user)
+
+    async def _prepare(self, request: web.Request, visit: Visit) -> None:
+        path = request.path.removeprefix("/api")
+        for method, pattern, preparation in self.PREPARATIONS:
+            if request.method == method and pattern.fullmatch(path):
+                await preparation(self, request, visit)
+                return
+        module = getattr(request.match_info.handler, "__module__", "") or ""
+        if not module.startswith(NATIVE_MODULES) and __package__.partition(".")[0] not in module:
+            await self._read_all(request, visit)
+
+    # What requests read.
+
+    async def _read_count(self, _request: web.Request, visit: Visit) -> None:
+        visit.remaining = await self._queue.count_active(visit.user)
+
+    async def _read_queue(self, _request: web.Request, visit: Visit) -> None:
+        jobs = await self._queue.active(visit.user)
+        payloads = await self._queue.payloads([job.job_id for job in jobs])
+        for job in jobs:
+            if job.job_id in payloads:
+                item = queue_item(job.job_id, payloads[job.job_id])
+                (visit.running if job.is_running else visit.pending).append(item)
+        visit.remaining = len(visit.running) + len(visit.pending)
+
+    async def _read_ids(self, _request: web.Request, visit: Visit) -> None:
+        for job in await self._queue.active(visit.user):
+            item = (job.number, job.job_id, {}, {}, [], {})
+            (visit.running if job.is_running else visit.pending).append(item)
+        visit.remaining = len(visit.running) + len(visit.pending)
+
+    async def _read_jobs(self, request: web.Request, visit: Visit) -> None:
+        await self._read_queue(request, visit)
+        ids = await self._queue.history_ids(visit.user)
+        entries = await self._queue.finished_briefs(ids)
+        visit.history = {job_id: history_entry(job_id, entries[job_id]) for job_id in ids if job_id in entries}
+
+    async def _read_job(self, request: web.Request, visit: Visit) -> None:
+        await self._read_queue(request, visit)
+        await self._read_history_entries(visit, [request.path.rpartition("/")[2]])
+
+    async def _read_history_entry(self, request: web.Request, visit: Visit) -> None:
+        await self._read_history_entries(visit, [request.match_info.get("prompt_id", "")])
+
+    async def _read_history(self, request: web.Request, visit: Visit) -> None:
+        """ComfyUI's paging: the last ``max_items`` without an offset, else ``max_items`` from the offset on."""
+        limit = _number(request.query.get("max_items"))
+        offset = _number(request.query.get("offset"))
+        start, stop = 0, -1
+        if offset is not None and offset >= 0:
+            start = offset
+            stop = offset + max(limit, 1) - 1 if limit is not None else -1
+        elif limit is not None:
+            start = -limit if limit > 0 else 2**31
+        await self._read_history_entries(visit, await self._queue.history_ids(visit.user, start, stop))
+
+    async def _read_history_entries(self, visit: Visit, ids: list[str]) -> None:
+        entries = await self._queue.finished(visit.user, ids)
+        visit.history = {job_id: history_entry(job_id, entries[job_id]) for job_id in ids if job_id in entries}
+
+    async def _read_interrupt(self, request: web.Request, visit: Visit) -> None:
+        await self._read_ids(request, visit)
+        try:
+            body = await request.json()
+        except ValueError:
+            return
+        target = body.get("prompt_id") if isinstance(body, dict) else None
+        visit.interrupt_target = target if isinstance(target, str) and target else None
+
+    async def _read_nothing(self, _request: web.Request, _visit: Visit) -> None:
+        return
+
+    async def _read_all(self, request: web.Request, visit: Visit) -> None:
+        await self._read_queue(request, visit)
+        await self._read_history_entries(visit, await self._queue.history_ids(visit.user, -HISTORY_FOR_PACKS, -1))
+
+    #: What each native route reads of the queue, by method and path without ``/api``.
+    PREPARATIONS = tuple(
+        (method, re.compile(pattern), preparation)
+        for method, pattern, preparation in (
+            ("GET", "/ws", _read_count),
+            ("GET", "/prompt", _read_count),
+            ("POST", "/prompt", _read_nothing),
+            ("GET", "/queue", _read_queue),
+            ("POST", "/queue", _read_ids),
+            ("POST", "/interrupt", _read_interrupt),
+            ("GET", "/history", _read_history),
+            ("GET", "/history/[^/]+", _read_history_entry),
+            ("POST", "/history", _read_nothing),
+            ("GET", "/jobs", _read_jobs),
+            ("GET", "/jobs/[^/]+", _read_job),
+            ("POST", "/jobs/cancel", _read_ids),
+            ("POST", "/jobs/[^/]+/cancel", _read_ids),
+        )
+    )
+
+    # What requests change.
+
+    async def _store(self, visit: Visit) -> None:
+        for change in visit.changes:
+            await self._store_one(visit, change)
+
+    async def _store_one(self, visit: Visit, change: Change) -> None:
+        if isinstance(change, Submit):
+            _check_id(change.item[1])
+            number = await self._queue.submit(await self._submissions.make(visit, change))
+            server.next_number(int(abs(number)) + 1)
+        elif isinstance(change, Cancel):
+            if change.job_ids is None:
+                await self._queue.cancel_all(visit.user, change.which)
+            else:
+                await self._queue.cancel(visit.user, change.job_ids, change.which)
+        elif isinstance(change, Forget):
+            if change.job_ids is None:
+                await self._queue.forget_all(visit.user)
+            else:
+                await self._queue.forget(visit.user, change.job_ids)
+        elif isinstance(change, SetFlag):
+            await self._asking.tell_all("free", flags={change.name: change.value})
+
+
+class InvalidJobId(Exception):
+    """The id of a prompt is no UUID; older ComfyUI versions take any text."""
+
+
+def _check_id(job_id: str) -> None:
+    try:
+        if str(uuid.UUID(job_id)) == job_id:
+            return
+    except ValueError:
+        pass
+    raise InvalidJobId("prompt_id must be a UUID in lower case with hyphens; leave it out to have one made")
+
+
+def note_order(body: dict[str, Any]) -> dict[str, Any]:
+    """See where in the queue a ``/prompt`` wants to be; ComfyUI hands on a number that looks the same either way."""
+    visit = current_visit.get()
+    if visit is not None and isinstance(body, dict):
+        if "number" in body:
+            visit.order = float(body["number"])
+        elif body.get("front"):
+            visit.order = "front"
+    return body
+
+
+def _number(text: str | None) -> int | None:
+    try:
+        return int(text) if text is not None else None
+    except ValueError:
+        # ComfyUI's handler will say what is wrong with it.
+        return None

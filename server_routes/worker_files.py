@@ -1,0 +1,155 @@
+"""The routes by which a worker fetches a job's input files and brings its results, when no folder is shared.
+
+The worker shows the claim under which it runs the job; the claim opens the files of that job and no others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from pathlib import Path
+
+from aiohttp import web
+
+from ..blobs.digest import Digest, DigestCache
+from ..blobs.errors import BlobMissing, NotEnoughSpace, UnsafeName, UploadRefused
+from ..blobs.http_server import UploadReceiver, announced_digest, serve_blob
+from ..blobs.placing import Placer
+from ..blobs.protocol import SMALL
+from ..blobs.store import BlobFolder
+from ..comfyui_seams import server
+from ..job_queue.errors import QueueError
+from ..job_queue.frontend_queue import FrontendQueue
+from .people import People
+
+PATH = "/comfyume/worker/files/{job_id}"
+#: Jobs whose delivered files are remembered, so that a repeated delivery changes nothing.
+MOST_JOBS = 500
+
+
+class Deliveries:
+    """What one claim has delivered."""
+
+    def __init__(self) -> None:
+        self.placers: dict[str, Placer] = {}
+        self.names: dict[tuple[str, str, str, str], str] = {}
+        self.lock = asyncio.Lock()
+
+
+class WorkerFiles:
+    """Serves input files to workers and takes their results."""
+
+    def __init__(self, queue: FrontendQueue, people: People, blobs: BlobFolder) -> None:
+        self._queue = queue
+        self._people = people
+        self._blobs = blobs
+        self._receiver = UploadReceiver(blobs)
+        self._digests = DigestCache()
+        self._deliveries: OrderedDict[tuple[str, str], Deliveries] = OrderedDict()
+
+    def mount(self) -> None:
+        """Add the routes."""
+        server.add_route("GET", PATH, self.send)
+        server.add_route("PUT", PATH, self.take)
+
+    async def _user_and_claim(self, request: web.Request) -> tuple[str, str]:
+        claim = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        try:
+            user = await self._queue.holds_claim(request.match_info["job_id"], claim)
+        except QueueError as error:
+            raise web.HTTPServiceUnavailable(text=str(error)) from error
+        if user is None:
+            raise web.HTTPForbidden(text="This claim is not the job's current one.")
+        return user, claim
+
+    async def send(self, request: web.Request) -> web.StreamResponse:
+        """A file that the job names, by ``kind`` and ``path``; 409 with its new digest when it has changed since."""
+        user, _ = await self._user_and_claim(request)
+        wanted = (request.query.get("kind", ""), request.query.get("path", ""))
+        if wanted not in await self._queue.files_of(request.match_info["job_id"]):
+            raise web.HTTPNotFound(text="The job names no such file.")
+        root = dict(self._people.folders_of(user))[wanted[0]].resolve()
+        path = (root / wanted[1]).resolve()
+        if not path.is_relative_to(root) or not path.is_file():
+            raise web.HTTPNotFound(text=f"{wanted[1]} is no longer there.")
+        digest = await self._digests.of(path)
+        if digest.sha256 != request.query.get("sha256"):
+            return web.json_response({"sha256": digest.sha256, "size": digest.size}, status=409)
+        return serve_blob(path, digest.sha256)
+
+    async def take(self, request: web.Request) -> web.StreamResponse:
+        """Take a result and place it in the person's folder; answers with the name that it has there."""
+        kind, subfolder, name = (request.query.get(key, "") for key in ("kind", "subfolder", "name"))
+        if kind not in ("output", "temp"):
+            raise web.HTTPBadRequest(text="Results go to output or temp.")
+        try:
+            digest, blob, user, claim = await self._receive_if_small(request)
+            deliveries = self._deliveries_of(request.match_info["job_id"], claim)
+            key = (kind, subfolder, name, digest.sha256)
+            if key in deliveries.names:
+                return web.json_response({"name": deliveries.names[key]})
+            blob = blob or await self._receiver.receive(request, digest)
+            # The transfer may have taken long: look again whose job it is.
+            if digest.size > 1024 * 1024:
+                await self._user_and_claim(request)
+            async with deliveries.lock:
+                if key not in deliveries.names:
+                    deliveries.names[key] = await self._place(deliveries, user, kind, subfolder, name, blob, digest)
+        except UploadRefused as error:
+            return web.json_response(error.body, status=error.status)
+        except UnsafeName as error:
+            return web.json_response({"error": str(error)}, status=400)
+        except BlobMissing:
+            return web.json_response({"offset": 0}, status=409)
+        except NotEnoughSpace as error:
+            return web.json_response({"error": str(error)}, status=507)
+        return web.json_response({"name": deliveries.names[key]})
+
+    async def _receive_if_small(self, request: web.Request) -> tuple[Digest, Path | None, str, str]:
+        """Take a small file while the store is asked whose job it is; a large one waits for the answer.
+
+        Returns:
+            The digest that was announced, the blob of a small file, the user and the claim.
+        """
+        asking = asyncio.create_task(self._user_and_claim(request))
+        try:
+            digest = announced_digest(request)
+            blob = await self._receiver.receive(request, digest) if digest.size <= SMALL else None
+        except UploadRefused:
+            # Who has no claim learns nothing but that.
+            await asking
+            raise
+        finally:
+            if not asking.done():
+                await asyncio.wait([asking])
+        try:
+            user, claim = await asking
+        except web.HTTPException:
+            await asyncio.to_thread(self._blobs.discard, digest.sha256)
+            raise
+        return digest, blob, user, claim
+
+    def _deliveries_of(self, job_id: str, claim: str) -> Deliveries:
+        deliveries = self._deliveries.setdefault((job_id, claim), Deliveries())
+        self._deliveries.move_to_end((job_id, claim))
+        while len(self._deliveries) > MOST_JOBS:
+            self._deliveries.popitem(last=False)
+        return deliveries
+
+    async def _place(
+        self, deliveries: Deliveries, user: str, kind: str, subfolder: str, name: str, blob: Path, digest: Digest
+    ) -> str:
+        if kind not in deliveries.placers:
+            deliveries.placers[kind] = Placer(dict(self._people.folders_of(user))[kind])
+        placer = deliveries.placers[kind]
+
+        def place() -> str:
+            # It stays until it is placed: another job may be delivering the same content.
+            try:
+                return placer.place(blob, subfolder, name, keep_source=True)
+            except FileNotFoundError as error:
+                raise BlobMissing(digest.sha256) from error
+            finally:
+                self._blobs.discard(digest.sha256)
+
+        return place() if digest.size <= SMALL else await asyncio.to_thread(place)

@@ -1,0 +1,158 @@
+"""Every setting of comfyume: its name, default and check, in one place.
+
+A setting is taken from the environment, else from ``comfyume.toml`` in ComfyUI's system user folder, else from the
+default here. The TOML file uses the names of the fields below (``redis_url = "..."``); the environment uses the same
+names in capitals behind ``COMFYUME_`` (``COMFYUME_REDIS_URL``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PREFIX = "COMFYUME_"
+FILE_NAME = "comfyume.toml"
+REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+Mode = Literal["standalone", "frontend", "worker", "off"]
+
+
+class SettingsError(Exception):
+    """A setting is unknown or impossible; the message says what to write instead."""
+
+
+class Settings(BaseModel):
+    """The settings of one ComfyUI process, checked. Times are seconds, sizes bytes unless the name says otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Mode = "standalone"
+    redis_url: str | None = Field(None, description="store of the workshop; none starts an embedded one")
+    workshop: str = Field("default", description="namespace on the store")
+    worker_id: str = Field("", validate_default=True, description="name of this worker, stable across restarts")
+    frontend_url: str | None = Field(None, description="where a worker reaches the frontend for files")
+    shared_folder: Path | None = Field(None, description="folder that frontend and workers both see")
+    lease: float = Field(30, ge=1, description="seconds until a silent worker's job is given to another")
+    history_size: int = Field(1000, ge=1, description="finished jobs kept for each person")
+    history_days: float = Field(30, gt=0, description="days a finished job is kept")
+    first_template: str = Field("test-card", description="template that a person's first visit opens; empty for none")
+
+    @field_validator("workshop")
+    @classmethod
+    def _workshop_is_a_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value):
+            raise ValueError("use 1 to 64 letters, digits, dots, dashes or underscores")
+        return value
+
+    @field_validator("worker_id")
+    @classmethod
+    def _worker_id_is_a_name(cls, value: str) -> str:
+        value = value or default_worker_id(os.environ)
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", value):
+            raise ValueError("use 1 to 128 letters, digits, dots, dashes or underscores")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url_is_safe(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in REDIS_SCHEMES:
+            raise ValueError("begin it with " + ", ".join(f"{scheme}://" for scheme in REDIS_SCHEMES))
+        if parts.scheme == "unix":
+            return value
+        if not parts.hostname:
+            raise ValueError("name a host, as in redis://127.0.0.1:6379")
+        if parts.hostname not in LOOPBACK_HOSTS and not parts.password:
+            raise ValueError(
+                f"{parts.hostname} is another machine, so the URL needs a password: "
+                f"{parts.scheme}://:PASSWORD@{parts.hostname}:{parts.port or 6379}"
+            )
+        return value
+
+    @field_validator("frontend_url")
+    @classmethod
+    def _frontend_url_is_http(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname:
+            raise ValueError("write it as http://HOST:PORT or https://HOST")
+        return value.rstrip("/")
+
+    @field_validator("shared_folder")
+    @classmethod
+    def _shared_folder_exists(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_dir():
+            raise ValueError(f"{value} is no folder on this machine; create or mount it first")
+        return value
+
+    @model_validator(mode="after")
+    def _roles_have_a_store(self) -> Settings:
+        if self.mode in ("frontend", "worker") and self.redis_url is None:
+            raise ValueError(
+                f"a {self.mode} needs the store of its workshop: set {PREFIX}REDIS_URL, for example redis://127.0.0.1:6379"
+            )
+        return self
+
+
+def default_worker_id(environ: Mapping[str, str]) -> str:
+    """Name a worker by its host and the index of its GPU: ``render-1-gpu0``."""
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()) or "worker"
+    index = environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    return f"{host[:100]}-gpu{index if index.isdigit() else 0}"
+
+
+def load(environ: Mapping[str, str], file: Path | None = None) -> Settings:
+    """Read and check the settings.
+
+    Raises:
+        SettingsError: naming every setting that is unknown or impossible, and what to write instead.
+    """
+    values: dict[str, Any] = {}
+    if file is not None and file.is_file():
+        try:
+            values.update(tomllib.loads(file.read_text(encoding="utf-8")))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{file} is not valid TOML: {error}") from error
+    for name, value in environ.items():
+        if name.startswith(PREFIX) and value != "":
+            values[name[len(PREFIX) :].lower()] = value
+    for name in NOT_SETTINGS:
+        values.pop(name, None)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from error
+
+
+#: Environment variables with our prefix that the tests and the launcher read; the extension itself does not.
+NOT_SETTINGS = ("python", "test_comfyui", "test_comfyui_old", "test_frontend_old")
+
+
+def _explain(error: ValidationError) -> str:
+    known = ", ".join(f"{PREFIX}{name.upper()}" for name in Settings.model_fields)
+    sentences = []
+    for item in error.errors():
+        name = f"{PREFIX}{str(item['loc'][0]).upper()}" if item["loc"] else ""
+        if item["type"] == "extra_forbidden":
+            sentences.append(f"{name} is no setting of comfyume; the settings are {known}.")
+            continue
+        reason = item["msg"].removeprefix("Value error, ")
+        given = f" (it is {item['input']!r})" if name and "password" not in reason and "URL" not in name else ""
+        sentences.append(f"{name}: {reason}{given}.".lstrip(": "))
+    return " ".join(sentences)

@@ -1,0 +1,93 @@
+"""Nodes that only the worker of the browser tests has."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+import torch
+from PIL import Image
+
+
+class SlowPicture:
+    """Makes a grey picture in the given time, with a preview and a step of progress four times a second."""
+
+    CATEGORY = "browser tests"
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "make"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - ComfyUI asks for this name
+        return {
+            "required": {
+                "seconds": ("FLOAT", {"default": 10.0, "min": 0.0, "max": 600.0}),
+                "shade": ("INT", {"default": 128, "min": 0, "max": 255}),
+            }
+        }
+
+    def make(self, seconds: float, shade: int) -> tuple[torch.Tensor]:
+        steps = max(int(seconds * 4), 1)
+        progress = comfy.utils.ProgressBar(steps)
+        for step in range(steps):
+            end = time.monotonic() + seconds / steps
+            while time.monotonic() < end:
+                comfy.model_management.throw_exception_if_processing_interrupted()
+                time.sleep(0.02)
+            preview = Image.new("RGB", (256, 256), (255 * step // steps, 120, 200))
+            progress.update_absolute(step + 1, steps, ("JPEG", preview, 256))
+        return (torch.full((1, 256, 256, 3), shade / 255),)
+
+
+class FailingPicture:
+    """Raises an error with the given text."""
+
+    CATEGORY = "browser tests"
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "make"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - as above
+        return {"required": {"text": ("STRING", {"default": "the lens is dirty"})}}
+
+    def make(self, text: str) -> tuple[torch.Tensor]:
+        raise RuntimeError(text)
+
+
+class Announcement:
+    """Shows a picture in its node at once: an output that is there before slow nodes have ended."""
+
+    CATEGORY = "browser tests"
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+    FUNCTION = "show"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - as above
+        return {"required": {"text": ("STRING", {"default": ""})}}
+
+    @classmethod
+    def IS_CHANGED(cls, text: str) -> float:  # noqa: N802 - as above
+        return time.time()
+
+    def show(self, text: str) -> dict[str, Any]:
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+            "announcement", folder_paths.get_temp_directory(), 64, 64
+        )
+        file = f"{name}_{counter:05}_.png"
+        Image.new("RGB", (64, 64), (40, 160, 90)).save(f"{folder}/{file}")
+        return {"ui": {"images": [{"filename": file, "subfolder": subfolder, "type": "temp"}], "text": [text]}}
+
+
+NODE_CLASS_MAPPINGS = {
+    "BrowserSlowPicture": SlowPicture,
+    "BrowserFailingPicture": FailingPicture,
+    "BrowserAnnouncement": Announcement,
+}
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "BrowserSlowPicture": "Slow Picture",
+    "BrowserFailingPicture": "Failing Picture",
+    "BrowserAnnouncement": "Announcement",
+}

@@ -1,0 +1,1 @@
+"""Runs ComfyUI's own ``tests/execution``, unchanged, through a frontend and a worker."""

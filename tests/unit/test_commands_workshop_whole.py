@@ -1,0 +1,130 @@
+"""`comfyume workshop` as a person runs it: real store, real ComfyUI processes, real signals."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from comfyume.commands.comfyui_process import free_port
+from comfyume.commands.source_tree import ROOT
+
+if TYPE_CHECKING:
+    from comfyume.tests.harness.discovery import ComfyInstall
+
+PNG = b"\x89PNG\r\n\x1a\n"
+READY_SECONDS = 100
+RUN_COMMANDS = """
+import importlib.util, sys
+root = sys.argv.pop(1)
+spec = importlib.util.spec_from_file_location("comfyume", root + "/__init__.py", submodule_search_locations=[root])
+sys.modules["comfyume"] = importlib.util.module_from_spec(spec)
+from comfyume.commands.main import main
+sys.exit(main())
+"""
+
+pytestmark = pytest.mark.acceptance
+
+
+class Launched:
+    """A running `comfyume workshop`."""
+
+    def __init__(self, comfyui: ComfyInstall, state: Path, *options: str) -> None:
+        self.state = state
+        self.output = state.with_suffix(".txt")
+        # Not through the launcher: the environment that runs the tests has all it would install.
+        command = [sys.executable, "-c", RUN_COMMANDS, str(ROOT), "workshop", "--state", str(state)]
+        environ = {**os.environ, "COMFYUI_PATH": str(comfyui.path), "COMFYUME_PYTHON": str(comfyui.python)}
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*command, "--port", str(free_port()), *options],
+                env={**environ, "PYTHONUNBUFFERED": "1"},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def url(self) -> str:
+        """Wait until it tells where to point the browser, and return that."""
+        deadline = time.monotonic() + READY_SECONDS
+        while not (found := re.search(r"Point your browser to (\S+)", self.output.read_text())):
+            assert self.process.poll() is None, self.output.read_text()
+            assert time.monotonic() < deadline, self.output.read_text()
+            time.sleep(0.1)
+        return found[1]
+
+    def processes(self) -> list[int]:
+        """List the processes whose command line or environment names the state folder."""
+        found = []
+        for folder in Path("/proc").iterdir():
+            if not folder.name.isdigit() or int(folder.name) in (os.getpid(), self.process.pid):
+                continue
+            try:
+                text = (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
+            except OSError:
+                continue
+            if os.fsencode(self.state) in text:
+                found.append(int(folder.name))
+        return found
+
+    def wait_until_nothing_runs(self) -> None:
+        deadline = time.monotonic() + 20
+        while left := self.processes():
+            assert time.monotonic() < deadline, left
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def launched(comfyui: ComfyInstall, short_folder: Path) -> Iterator[Launched]:
+    running = Launched(comfyui, short_folder / f"workshop-{comfyui.label}-{time.monotonic_ns()}")
+    yield running
+    if running.process.poll() is None:
+        running.process.terminate()
+        running.process.wait(30)
+
+
+def test_one_run_leaves_a_picture_and_no_process(comfyui, short_folder):
+    once = Launched(comfyui, short_folder / f"once-{comfyui.label}", "--once")
+    assert once.process.wait(READY_SECONDS) == 0, once.output.read_text()
+    picture = once.state / "first-picture.png"
+    assert picture.read_bytes().startswith(PNG)
+    assert str(picture) in once.output.read_text()
+    once.wait_until_nothing_runs()
+
+
+def test_ctrl_c_stops_everything(launched):
+    with urllib.request.urlopen(f"{launched.url()}/comfyume/health", timeout=10) as response:
+        assert response.status == 200
+    launched.process.send_signal(signal.SIGINT)
+    launched.process.wait(30)
+    launched.wait_until_nothing_runs()
+
+
+def test_nothing_outlives_a_launcher_that_is_killed(launched):
+    launched.url()
+    launched.process.kill()
+    launched.process.wait()
+    launched.wait_until_nothing_runs()
+
+
+def test_a_worker_that_dies_is_named(launched):
+    launched.url()
+    (worker,) = [pid for pid in launched.processes() if is_worker(pid)]
+    os.kill(worker, signal.SIGKILL)
+    assert launched.process.wait(30) == 1
+    assert "The worker ended by SIGKILL" in launched.output.read_text()
+    launched.wait_until_nothing_runs()
+
+
+def is_worker(pid: int) -> bool:
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return any(word.endswith(b"main.py") for word in words) and b"COMFYUME_MODE=worker" in variables

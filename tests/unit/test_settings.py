@@ -1,0 +1,145 @@
+"""Settings: where they come from, what is refused, and that the README tells them all."""
+
+from __future__ import annotations
+
+import re
+import typing
+from pathlib import Path
+
+import pytest
+
+from comfyume import settings
+
+ROOT = Path(settings.__file__).resolve().parent
+STORE = {"COMFYUME_REDIS_URL": "redis://127.0.0.1:6379"}
+
+#: What the README says where the plain default would not help a reader.
+DEFAULTS_IN_WORDS = {
+    "redis_url": "a store of its own, in standalone mode",
+    "worker_id": "host name and GPU index",
+    "frontend_url": "told by the job",
+    "shared_folder": "none: files travel over HTTP",
+}
+MEANINGS = {"mode": "what this ComfyUI is"}
+
+
+def test_no_settings_are_a_standalone_with_its_own_store():
+    loaded = settings.load({})
+    assert (loaded.mode, loaded.redis_url, loaded.workshop) == ("standalone", None, "default")
+
+
+def test_the_environment_comes_before_the_file(tmp_path):
+    file = tmp_path / settings.FILE_NAME
+    file.write_text('workshop = "from-file"\nlease = 45\n')
+    loaded = settings.load({"COMFYUME_WORKSHOP": "from-environment"}, file)
+    assert (loaded.workshop, loaded.lease) == ("from-environment", 45)
+
+
+def test_an_empty_variable_counts_as_not_set(tmp_path):
+    file = tmp_path / settings.FILE_NAME
+    file.write_text('workshop = "from-file"\n')
+    assert settings.load({"COMFYUME_WORKSHOP": ""}, file).workshop == "from-file"
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path):
+    file = tmp_path / settings.FILE_NAME
+    file.write_text("workshop = \n")
+    with pytest.raises(settings.SettingsError, match=re.escape(str(file))):
+        settings.load({}, file)
+
+
+@pytest.mark.parametrize("mode", ["frontend", "worker"])
+def test_a_role_without_a_store_is_told_which_setting_is_missing(mode):
+    with pytest.raises(settings.SettingsError, match=f"a {mode} needs the store.*COMFYUME_REDIS_URL"):
+        settings.load({"COMFYUME_MODE": mode})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("MODE", "server", "standalone"),
+        ("WORKSHOP", "a workshop", "letters, digits"),
+        ("WORKER_ID", "gpu/0", "letters, digits"),
+        ("REDIS_URL", "http://127.0.0.1", "redis://"),
+        ("REDIS_URL", "redis://", "name a host"),
+        ("REDIS_URL", "redis://store.example", "needs a password"),
+        ("FRONTEND_URL", "frontend:8188", "http://HOST:PORT"),
+        ("SHARED_FOLDER", "/no/such/folder", "create or mount it"),
+        ("LEASE", "soon", "number"),
+        ("HISTORY_DAYS", "-1", "greater than 0"),
+        ("HISTORY_SIZE", "0", "greater than or equal to 1"),
+    ],
+)
+def test_an_impossible_value_is_refused_by_name_with_what_to_write(name, value, message):
+    with pytest.raises(settings.SettingsError) as raised:
+        settings.load({f"COMFYUME_{name}": value})
+    assert f"COMFYUME_{name}" in str(raised.value)
+    assert message in str(raised.value)
+
+
+def test_an_unknown_setting_is_refused_with_the_list_of_settings():
+    with pytest.raises(settings.SettingsError, match=r"COMFYUME_WORKSHP is no setting.*COMFYUME_WORKSHOP"):
+        settings.load({"COMFYUME_WORKSHP": "x"})
+
+
+def test_every_mistake_is_told_at_once():
+    with pytest.raises(settings.SettingsError) as raised:
+        settings.load({"COMFYUME_MODE": "server", "COMFYUME_LEASE": "0"})
+    assert "COMFYUME_MODE" in str(raised.value)
+    assert "COMFYUME_LEASE" in str(raised.value)
+
+
+def test_a_password_in_a_refused_url_is_not_repeated():
+    with pytest.raises(settings.SettingsError) as raised:
+        settings.load({"COMFYUME_REDIS_URL": "http://:hunter2@store.example"})
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:6379",
+        "redis://localhost",
+        "unix:///run/store.sock",
+        "rediss://:secret@store.example:6380/1",
+        "redis+sentinel://:secret@sentinel.example:26379/mymaster",
+    ],
+)
+def test_these_stores_are_accepted(url):
+    assert settings.load({"COMFYUME_REDIS_URL": url}).redis_url == url
+
+
+def test_a_frontend_url_loses_its_last_slash():
+    assert settings.load({"COMFYUME_FRONTEND_URL": "http://host:8188/"}).frontend_url == "http://host:8188"
+
+
+def test_a_worker_is_named_by_its_gpu():
+    assert settings.default_worker_id({"CUDA_VISIBLE_DEVICES": "3,4"}).endswith("-gpu3")
+    assert settings.default_worker_id({}).endswith("-gpu0")
+    named = settings.load({"COMFYUME_MODE": "worker", "COMFYUME_WORKER_ID": "render-1", **STORE})
+    assert named.worker_id == "render-1"
+
+
+def test_the_launchers_variables_are_no_settings():
+    assert settings.load({f"COMFYUME_{name.upper()}": "x" for name in settings.NOT_SETTINGS}).mode == "standalone"
+
+
+def test_the_readme_tells_every_setting_with_its_default():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = (
+        readme.split("<!-- settings: checked by tests/unit/test_settings.py -->")[1].split("<!-- end -->")[0].strip()
+    )
+    wanted = settings_table()
+    assert table == wanted, f"The README's table of settings should be:\n\n{wanted}"
+
+
+def settings_table() -> str:
+    rows = ["| setting | meaning | default |", "|---|---|---|"]
+    for name, field in settings.Settings.model_fields.items():
+        meaning = field.description or MEANINGS[name]
+        choices = typing.get_args(field.annotation)
+        if choices and all(isinstance(choice, str) for choice in choices):
+            meaning += ": " + ", ".join(f"`{choice}`" for choice in choices)
+        default = DEFAULTS_IN_WORDS.get(name) or f"`{field.default}`"
+        rows.append(f"| `COMFYUME_{name.upper()}` | {meaning} | {default} |")
+    return "\n".join(rows)

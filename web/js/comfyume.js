@@ -1,0 +1,2 @@
+import "./early_results.mjs";
+import "./first_visit.mjs";

@@ -1,0 +1,309 @@
+"""Carries a running job's events and result from ComfyUI to the store, in order, on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from ..blobs.errors import BlobError
+from ..comfyui_seams import event_tap, interrupts
+from ..job_queue.errors import ClaimLost, QueueError
+from ..job_queue.events import Batch, Event
+from ..job_queue.jobs import ClaimedJob
+from ..job_queue.worker_queue import Reports, UpcomingClaim
+from .publishing import Publisher
+
+log = logging.getLogger("comfyume")
+
+T = TypeVar("T")
+
+#: The event under which a finished job passes through ComfyUI's sending loop, behind its last event.
+FINISH = "comfyume-finish"
+#: ComfyUI's events that a browser may miss: the next one replaces them.
+PASSING = {"progress", "progress_state", "status"}
+#: Type numbers of ComfyUI's binary events that a browser may miss: previews, and text of progress.
+PASSING_BINARY = {1, 2, 3, 4}
+#: A passing event waits behind at most this many others before older passing ones are thinned out.
+MOST_WAITING = 32
+#: Seconds for which events are gathered, so that a busy job does not make a message of each one.
+GATHER = 0.003
+#: Seconds after which published events are kept at the latest.
+KEEP_PAUSE = 0.02
+#: Binary events of node packs are kept up to this size in bytes.
+LARGEST_KEPT = 1024 * 1024
+
+
+@dataclass
+class RunningJob:
+    """The job that is being executed.
+
+    Attributes:
+        cancelled: whether its person asked to stop it.
+        lost: whether its claim went to another worker.
+        undelivered: why a result could not be brought to its person.
+        unkept: events that are out but not in the job's stream yet.
+        keep_at: when they must be in it, by this process's monotonic clock in seconds.
+        published: the outputs of each node whose files are at the person's, with the names that they have there.
+    """
+
+    job: ClaimedJob
+    publisher: Publisher
+    number: int = 0
+    kept: int = 0
+    cancelled: bool = False
+    lost: bool = False
+    undelivered: BlobError | None = None
+    published: dict[str, Any] = field(default_factory=dict)
+    waiting: list[Event] = field(default_factory=list)
+    unkept: list[Event] = field(default_factory=list)
+    keep_at: float = 0.0
+
+    @property
+    def client(self) -> str | None:
+        """The ``clientId`` of the browser that queued it."""
+        client = self.job.payload["extra_data"].get("client_id")
+        return client if isinstance(client, str) else None
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What became of a job, on its way through the sending loop.
+
+    Attributes:
+        upcoming: the claim for the next job, which is asked for with the end of this one; None to ask for none.
+        catalogue: what the worker can run then.
+        done: takes the store's answer, with the next job in it.
+    """
+
+    running: RunningJob
+    history_result: dict[str, Any]
+    status: dict[str, Any]
+    upcoming: UpcomingClaim | None
+    catalogue: str
+    done: concurrent.futures.Future[list[bytes]]
+
+
+class Courier:
+    """Takes events from the tap, publishes the files that they name, and appends them to the job's stream."""
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+        self._running: RunningJob | None = None
+        self._ended: str | None = None
+        self._work = asyncio.Event()
+        self._sending = asyncio.Lock()
+
+    def start(self) -> asyncio.Task[None]:
+        """Start sending; on the event loop."""
+        return asyncio.create_task(self._send_for_ever(), name="comfyume-courier")
+
+    def begin(self, running: RunningJob) -> None:
+        """From now on events belong to this job; called by the executing thread between two jobs."""
+        self._running = running
+        event_tap.announce_client(running.client, running.job.envelope.get("features", {}))
+
+    async def take_json(self, event: str, data: Any, sid: str | None) -> bool:
+        """Take an event of the running job."""
+        if event == FINISH:
+            await self._finish(data)
+            return True
+        if event == "executing" and isinstance(data, dict) and data.get("prompt_id") == self._ended:
+            # ComfyUI's own word that a job is over; the job's last batch has said it already. The next may have begun.
+            return True
+        running = self._running
+        if running is None or not _is_for(running, sid):
+            return False
+        if event == "executed":
+            data = {**data, "output": await self._publish(running, data["node"], data["output"])}
+        elif event == "execution_start" and running.cancelled:
+            # ComfyUI forgets an interrupt that came before the start.
+            interrupts.interrupt_here()
+        self._append(running, event_tap.message(event, data), text=True, keep=event not in PASSING, name=event, sid=sid)
+        return True
+
+    async def take_bytes(self, event: int, message: bytes, sid: str | None) -> bool:
+        """Take a binary event of the running job."""
+        running = self._running
+        if running is None or not _is_for(running, sid):
+            return False
+        keep = event not in PASSING_BINARY and len(message) <= LARGEST_KEPT
+        self._append(running, message, text=False, keep=keep, name=f"binary:{event}", sid=sid)
+        return True
+
+    def _append(
+        self, running: RunningJob, payload: bytes, *, text: bool, keep: bool, name: str, sid: str | None
+    ) -> None:
+        running.number += 1
+        running.waiting.append(Event(running.number, payload, text, keep, sid, name))
+        if len(running.waiting) > MOST_WAITING:
+            _thin_out(running.waiting)
+        self._work.set()
+
+    async def _publish(self, running: RunningJob, node_id: str, outputs: Any) -> Any:
+        try:
+            running.published[node_id] = await running.publisher.publish_outputs(outputs)
+            return running.published[node_id]
+        except BlobError as error:
+            log.warning("[comfyume] results of job %s could not be delivered: %s", running.job.job_id, error)
+            running.undelivered = error
+            return outputs
+
+    async def _send_for_ever(self) -> None:
+        while True:
+            await self._work.wait()
+            await asyncio.sleep(GATHER)
+            self._work.clear()
+            async with self._sending:
+                running = self._running
+                if running is not None and not running.lost and (running.waiting or running.unkept):
+                    await self._send(running)
+
+    async def _send(self, running: RunningJob) -> None:
+        """Publish what waits, and keep what was published a while ago.
+
+        Keeping is a write that the store syncs to its disk, so it is done for many events at
+        once: after a pause, or with the job's end.
+        """
+        now = time.monotonic()
+        batch = _take_batch(running)
+        if running.unkept and now >= running.keep_at:
+            earlier, running.unkept = running.unkept, []
+            await self._insist(running, partial(self._reports.append, running.job.claim, batch, earlier))
+            return
+        if not batch.events:
+            return
+        kept = [event for event in batch.events if event.keep]
+        if kept and not running.unkept:
+            running.keep_at = now + KEEP_PAUSE
+            asyncio.get_running_loop().call_later(KEEP_PAUSE, self._work.set)
+        running.unkept += kept
+        await self._insist(running, partial(self._reports.publish, running.job.claim, batch))
+
+    async def _finish(self, finish: Finish) -> None:
+        """Publish what is left, then end the job with its last events as one change."""
+        running = finish.running
+        job = running.job
+        try:
+            answer = await self._end(finish)
+        except Exception as error:  # noqa: BLE001 - handed to the executing thread, which logs it and goes on
+            finish.done.set_exception(error)
+        else:
+            finish.done.set_result(answer)
+        finally:
+            event_tap.forget_client(running.client)
+            self._running = None
+            self._ended = job.job_id
+
+    async def _end(self, finish: Finish) -> list[bytes]:
+        running = finish.running
+        job = running.job
+        outputs = {}
+        for node_id, node_outputs in finish.history_result.get("outputs", {}).items():
+            known = running.published.get(node_id)
+            outputs[node_id] = known if known is not None else await self._publish(running, node_id, node_outputs)
+        try:
+            await running.publisher.publish_rest()
+        except BlobError as error:
+            running.undelivered = error
+        async with self._sending:
+            status = finish.status
+            if running.undelivered is not None:
+                outputs = {}
+                status = undelivered_status(job.job_id, status, running.undelivered)
+                event, data = status["messages"][-1]
+                self._append(
+                    running, event_tap.message(event, data), text=True, keep=True, name=event, sid=running.client
+                )
+            if running.client is not None:
+                last = event_tap.message("executing", {"node": None, "prompt_id": job.job_id})
+                self._append(running, last, text=True, keep=True, name="executing", sid=running.client)
+            batch = _take_batch(running, ends=final_state(status))
+            result = {"outputs": outputs, "meta": finish.history_result.get("meta", {}), "status": status}
+            send = partial(
+                self._reports.finish,
+                job.claim,
+                batch,
+                result,
+                earlier=running.unkept,
+                upcoming=finish.upcoming,
+                catalogue=finish.catalogue,
+            )
+            return await self._insist(running, send) or [b"none"]
+
+    async def _insist(self, running: RunningJob, send: Callable[[], Awaitable[T]]) -> T | None:
+        """Send until the store has it, or the claim is another's; then the answer is None."""
+        delay = 0.1
+        while not running.lost:
+            try:
+                return await send()
+            except ClaimLost as error:
+                log.warning("[comfyume] %s; what it still says is dropped", error)
+                running.lost = True
+                interrupts.interrupt_here()
+            except QueueError as error:
+                log.warning("[comfyume] %s Trying again in %.1f s; the job goes on.", error, delay)
+                await asyncio.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries, guards nothing
+                delay = min(delay * 2, 5.0)
+        return None
+
+
+def final_state(status: dict[str, Any]) -> str:
+    """The state in which ComfyUI's status leaves a job."""
+    if status["completed"]:
+        return "done"
+    return "cancelled" if any(name == "execution_interrupted" for name, _ in status["messages"]) else "error"
+
+
+def failed_status(messages: list[Any], event: str, data: dict[str, Any]) -> dict[str, Any]:
+    """ComfyUI's status of a job that ended with this event."""
+    return {"status_str": "error", "completed": False, "messages": [*messages, [event, data]]}
+
+
+def now_ms() -> int:
+    """Milliseconds as ComfyUI stamps its events."""
+    return int(time.time() * 1000)
+
+
+def undelivered_status(job_id: str, status: dict[str, Any], error: BlobError) -> dict[str, Any]:
+    """The status of a job that ran, but whose results did not arrive: an error, never a success without its files."""
+    messages = [entry for entry in status["messages"] if entry[0] != "execution_success"]
+    data = {
+        "prompt_id": job_id,
+        "node_id": "",
+        "node_type": "",
+        "executed": [],
+        "exception_message": f"The prompt ran, but its results could not be brought back. {error}",
+        "exception_type": "comfyume.ResultsNotDelivered",
+        "traceback": [],
+        "current_inputs": {},
+        "current_outputs": [],
+        "timestamp": now_ms(),
+    }
+    return failed_status(messages, "execution_error", data)
+
+
+def _is_for(running: RunningJob, sid: str | None) -> bool:
+    return sid is None or sid == running.client
+
+
+def _take_batch(running: RunningJob, ends: str | None = None) -> Batch:
+    events, running.waiting = running.waiting, []
+    # A browser gets a batch at once, so of the states of progress in it only the last one would be seen.
+    last_state = max((event.number for event in events if event.name == "progress_state"), default=0)
+    events = [event for event in events if event.name != "progress_state" or event.number == last_state]
+    batch = Batch(running.job.job_id, running.job.user, running.job.attempt, events, running.kept, ends)
+    running.kept = max((event.number for event in events if event.keep), default=running.kept)
+    return batch
+
+
+def _thin_out(waiting: list[Event]) -> None:
+    """Leave out all passing events but the last of each name; kept ones stay, and order stays."""
+    last = {event.name: event.number for event in waiting}
+    waiting[:] = [event for event in waiting if event.keep or last[event.name] == event.number]

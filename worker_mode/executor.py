@@ -1,0 +1,244 @@
+"""The executing side of ComfyUI's queue on a worker: claims a job, prepares it, and hands in what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import threading
+import time
+from typing import Any
+
+from ..blobs.errors import BlobError
+from ..comfyui_seams import event_tap, interrupts, validation
+from ..comfyui_seams.context import QueueItem, job_folders
+from ..job_queue.errors import QueueError
+from ..job_queue.jobs import ClaimedJob
+from ..job_queue.worker_queue import Claims, NotRegistered
+from .courier import FINISH, Courier, Finish, RunningJob, failed_status, now_ms
+from .heartbeat_process import HeartbeatProcess
+from .job_folders import JobFolders
+from .publishing import PublishedNames, Publisher
+from .registration import Registration
+from .transports import InputFile, Transport, Transports
+
+log = logging.getLogger("comfyume")
+
+#: Seconds between two looks at a store that does not answer.
+STORE_PAUSE = 1.0
+
+
+class JobRefused(Exception):
+    """A claimed job cannot be executed here."""
+
+    def __init__(self, message: str, *, node_id: str = "", node_type: str = "", kind: str) -> None:
+        super().__init__(message)
+        self.node_id = node_id
+        self.node_type = node_type
+        self.kind = kind
+
+
+class Executor:
+    """What ComfyUI's executing thread calls. Nothing here raises, since an exception ends that thread for good."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        claims: Claims,
+        courier: Courier,
+        heartbeat: HeartbeatProcess,
+        registration: Registration,
+        transports: Transports,
+        folders: JobFolders,
+        wake: Any,
+    ) -> None:
+        self._loop = loop
+        self._claims = claims
+        self._courier = courier
+        self._heartbeat = heartbeat
+        self._registration = registration
+        self._transports = transports
+        self._folders = folders
+        self._wake_store = wake
+        self._woken = threading.Event()
+        self._names = PublishedNames()
+        self._running: RunningJob | None = None
+        self._next: ClaimedJob | None = None
+        self._private_loop: asyncio.AbstractEventLoop | None = None
+
+    def get(self, timeout: float | None) -> tuple[QueueItem, RunningJob] | None:
+        """The next item to execute; None when the time is over or after ``wake``."""
+        deadline = time.monotonic() + (1000.0 if timeout is None else timeout)
+        while not self._woken.is_set():
+            left = deadline - time.monotonic()
+            if left < 0 and timeout:
+                return None
+            job = self._next or self._claim(max(left, 0.0))
+            self._next = None
+            if job is not None:
+                prepared = self._prepare(job)
+                if prepared is not None:
+                    return prepared
+            elif left <= 0:
+                return None
+        self._woken.clear()
+        return None
+
+    def wake(self) -> None:
+        """Make ``get`` return soon."""
+        self._woken.set()
+        asyncio.run_coroutine_threadsafe(self._wake_store(), self._loop)
+
+    def _claim(self, timeout: float) -> ClaimedJob | None:
+        if not self._registration.wait(min(timeout, STORE_PAUSE)):
+            return None
+        try:
+            return self._claims.next(self._registration.catalogue, timeout)
+        except NotRegistered:
+            self._registration.lost()
+        except QueueError as error:
+            log.warning("[comfyume] %s Looking for work again in %.0f s.", error, STORE_PAUSE)
+            self._woken.wait(min(timeout, STORE_PAUSE))
+        except Exception:
+            log.exception("[comfyume] claiming a job failed; trying again")
+            self._woken.wait(min(timeout, STORE_PAUSE))
+        return None
+
+    def _prepare(self, job: ClaimedJob) -> tuple[QueueItem, RunningJob] | None:
+        """Everything before execution: files here, graph valid. None when the job has ended instead."""
+        self._heartbeat.watch(job.job_id, job.claim)
+        transport = self._transports.for_job(job)
+        running = RunningJob(job, Publisher(self._folders.folders, transport, job.user, self._names))
+        self._running = running
+        self._courier.begin(running)
+        try:
+            outputs = self._make_ready(running, transport)
+        except JobRefused as error:
+            self._refuse(running, error)
+            return None
+        except BlobError as error:
+            self._refuse(running, JobRefused(f"A file of this prompt did not arrive. {error}", kind="execution_error"))
+            return None
+        except Exception as error:
+            log.exception("[comfyume] job %s could not be prepared", job.job_id)
+            message = f"The worker could not prepare this prompt: {error}"
+            self._refuse(running, JobRefused(message, kind="execution_error"))
+            return None
+        payload = job.payload
+        return (job.number, job.job_id, payload["prompt"], payload["extra_data"], outputs, job.secrets), running
+
+    def _make_ready(self, running: RunningJob, transport: Transport) -> list[str]:
+        """Bring the files and check the graph.
+
+        Returns:
+            The ids of the output nodes that can run.
+        """
+        job = running.job
+        self._folders.begin(job.user, self._names.last_names(job.user))
+        job_folders.set(self._folders.folders)
+        self._stage(running, transport)
+        outputs = self._validate(job)
+        if running.cancelled or running.lost:
+            raise JobRefused("The prompt was interrupted before it began.", kind="execution_interrupted")
+        return outputs
+
+    def _stage(self, running: RunningJob, transport: Transport) -> None:
+        files = [InputFile.from_json(value) for value in running.job.envelope.get("files", [])]
+        if not files:
+            return
+        folders = dict(self._folders.folders)
+
+        async def fetch_all() -> None:
+            for file in files:
+                destination = folders[file.kind] / file.path
+                # One of the empty files that numbering goes on from may have its name.
+                await asyncio.to_thread(destination.unlink, missing_ok=True)
+                await transport.fetch(file, destination)
+                running.publisher.note_staged(file.kind, file.path)
+
+        asyncio.run_coroutine_threadsafe(fetch_all(), self._loop).result()
+
+    def _validate(self, job: ClaimedJob) -> list[str]:
+        if self._private_loop is None:
+            self._private_loop = asyncio.new_event_loop()
+        payload = job.payload
+        verdict = self._private_loop.run_until_complete(
+            validation.validate(job.job_id, payload["prompt"], payload["outputs"])
+        )
+        if verdict.valid:
+            return verdict.outputs
+        node_id, problem = verdict.first_problem()
+        raise JobRefused(
+            problem,
+            node_id=node_id,
+            node_type=payload["prompt"].get(node_id, {}).get("class_type", ""),
+            kind="execution_error",
+        )
+
+    def _refuse(self, running: RunningJob, error: JobRefused) -> None:
+        job_id = running.job.job_id
+        start = {"prompt_id": job_id, "timestamp": now_ms()}
+        data: dict[str, Any] = {
+            "prompt_id": job_id,
+            "node_id": error.node_id,
+            "node_type": error.node_type,
+            "executed": [],
+            "timestamp": now_ms(),
+        }
+        if error.kind == "execution_error":
+            data |= {
+                "exception_message": str(error),
+                "exception_type": "comfyume.JobRefused",
+                "traceback": [],
+                "current_inputs": {},
+                "current_outputs": [],
+            }
+        if running.client is not None:
+            event_tap.send_in_order("execution_start", start, running.client)
+            event_tap.send_in_order(error.kind, data, running.client)
+        status = failed_status([["execution_start", start]], error.kind, data)
+        self._hand_in(running, {"outputs": {}, "meta": {}}, status)
+
+    def task_done(self, handle: RunningJob, history_result: dict[str, Any], status: Any) -> None:
+        """Hand in what became of an item, and wait until the store has it."""
+        self._hand_in(handle, history_result, dict(status._asdict()))
+
+    def _hand_in(self, running: RunningJob, history_result: dict[str, Any], status: dict[str, Any]) -> None:
+        done: concurrent.futures.Future[list[bytes]] = concurrent.futures.Future()
+        upcoming = None if self._woken.is_set() else self._claims.upcoming
+        finish = Finish(running, history_result, status, upcoming, self._registration.catalogue, done)
+        event_tap.send_in_order(FINISH, finish)
+        try:
+            self._next = self._claims.take_from_finish(done.result())
+        except Exception:
+            log.exception("[comfyume] the result of job %s could not be handed in", running.job.job_id)
+        if self._next is not None:
+            self._heartbeat.watch(self._next.job_id, self._next.claim)
+        else:
+            self._heartbeat.watch("", "")
+        self._running = None
+        job_folders.set(None)
+        try:
+            # The next job is often the same person's.
+            self._folders.reset(running.job.user, self._names.last_names(running.job.user))
+        except OSError as error:
+            log.warning("[comfyume] files of the last job are left: %s; trying again before the next", error)
+
+    def cancel(self, job_id: str, claim: str) -> None:
+        """Stop this job if it is the one that runs; from any thread."""
+        running = self._running
+        if running is None or running.job.job_id != job_id or running.job.claim != claim or running.cancelled:
+            return
+        log.info("[comfyume] job %s was cancelled", job_id)
+        running.cancelled = True
+        interrupts.interrupt_here()
+
+    def claim_lost(self, job_id: str, claim: str) -> None:
+        """Stop this job, which another worker has now; from any thread."""
+        running = self._running
+        if running is None or running.job.job_id != job_id or running.job.claim != claim or running.lost:
+            return
+        log.warning("[comfyume] job %s is no longer this worker's", job_id)
+        running.lost = True
+        interrupts.interrupt_here()

@@ -1,0 +1,78 @@
+"""The heartbeat: a small process beside a worker that renews its lease, whatever the nodes do to the interpreter.
+
+It is run as a script. Its standard input brings one line of JSON, the configuration; the job to keep alive stands in
+memory that it shares with the worker. It says what it learns in lines: ``cancel JOB CLAIM``, ``lost JOB CLAIM`` or
+``unknown``. It ends when its standard input does, so it never outlives its worker.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+
+def _import_package() -> None:
+    """Make the extension importable as ``comfyume``, whatever its folder is called."""
+    root = Path(__file__).resolve().parent.parent
+    spec = importlib.util.spec_from_file_location(
+        "comfyume", root / "__init__.py", submodule_search_locations=[str(root)]
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{root} is not the comfyume extension")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["comfyume"] = module
+    spec.loader.exec_module(module)
+
+
+def _say(*words: str) -> None:
+    sys.stdout.write(" ".join(words) + "\n")
+    sys.stdout.flush()
+
+
+def beat(configuration: dict[str, Any], ended: threading.Event) -> None:
+    """Renew at each interval until the worker has ended."""
+    # The package can be imported only once main has found it.
+    from comfyume.job_queue.connection import connect, store_errors  # noqa: PLC0415
+    from comfyume.job_queue.errors import QueueError  # noqa: PLC0415
+    from comfyume.job_queue.scripts import Scripts  # noqa: PLC0415
+    from comfyume.worker_mode.watched_job import WatchedJob  # noqa: PLC0415
+
+    interval = configuration["interval"]
+    watched = WatchedJob(Path(configuration["watched"]))
+    renew = Scripts(connect(configuration["url"], timeout=max(1.0, interval * 2)))["renew"]
+    identity = [configuration["worker"], configuration["instance"], configuration["lease_ms"]]
+    while not ended.wait(interval):
+        job_id, claim = watched.read()
+        try:
+            with store_errors():
+                answer = renew(keys=[configuration["prefix"]], args=[*identity, job_id, claim])
+        except QueueError:
+            # The store is away; leases last longer than one beat, so the next one may still be in time.
+            continue
+        word = answer.decode()
+        if word == "unknown":
+            _say(word)
+        elif word != "ok":
+            _say(word, job_id, claim)
+
+
+def main() -> None:
+    """Read the configuration, then beat until the worker is gone."""
+    _import_package()
+    configuration = json.loads(sys.stdin.readline())
+    ended = threading.Event()
+
+    def wait_for_end() -> None:
+        sys.stdin.read()
+        ended.set()
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
+    beat(configuration, ended)
+
+
+if __name__ == "__main__":
+    main()

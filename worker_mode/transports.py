@@ -1,0 +1,172 @@
+"""How a job's files reach a worker and come back: through a folder that both machines see, or over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlencode
+
+import aiohttp
+
+from ..blobs.digest import Digest, digest_file
+from ..blobs.errors import BlobMissing, TransferFailed
+from ..blobs.filing import link_or_copy
+from ..blobs.http_client import download, upload
+from ..blobs.placing import Placer
+from ..blobs.protocol import SMALL
+from ..blobs.store import BlobFolder
+from ..job_queue.jobs import ClaimedJob
+from ..shared_folder import read_mark
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file that a job reads.
+
+    Attributes:
+        kind: ``input``, ``output`` or ``temp``: which of the person's folders it lies in.
+        path: its path in that folder, with ``/``.
+    """
+
+    kind: str
+    path: str
+    digest: Digest
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> InputFile:
+        """From the envelope of a job."""
+        return cls(value["kind"], value["path"], Digest(value["sha256"], value["size"]))
+
+
+class Transport(Protocol):
+    """Moves the files of one job."""
+
+    async def fetch(self, file: InputFile, destination: Path) -> None:
+        """Put a person's file where the job reads it."""
+
+    async def deliver(self, kind: str, subfolder: str, name: str, source: Path) -> str:
+        """Bring a finished file into the person's folder, overwriting nothing; the source stays.
+
+        Returns:
+            The name that it has there.
+        """
+
+
+class SharedFolderTransport:
+    """Both machines see the person's folders: reading is a link, delivering is a new name."""
+
+    def __init__(self, root: Path, folders: dict[str, str]) -> None:
+        self._folders = {kind: root / path for kind, path in folders.items()}
+        self._placers: dict[str, Placer] = {}
+
+    async def fetch(self, file: InputFile, destination: Path) -> None:
+        """See ``Transport``."""
+        await asyncio.to_thread(_bring, self._folders[file.kind] / file.path, destination)
+
+    async def deliver(self, kind: str, subfolder: str, name: str, source: Path) -> str:
+        """See ``Transport``."""
+        if kind not in self._placers:
+            self._placers[kind] = Placer(self._folders[kind])
+        place = partial(self._placers[kind].place, source, subfolder, name, keep_source=True)
+        return await _blocking(source, place)
+
+
+async def _blocking(source: Path, work: Callable[[], T]) -> T:
+    """Do something with a file: a large one in a thread, a small one here, where it takes less than the way there."""
+    if os.stat(source).st_size <= SMALL:
+        return work()
+    return await asyncio.to_thread(work)
+
+
+def _bring(source: Path, destination: Path) -> None:
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        link_or_copy(source, destination)
+    except FileNotFoundError as error:
+        raise BlobMissing(str(source)) from error
+
+
+class Sessions:
+    """One HTTP session for all jobs, made when the event loop first needs it."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    def get(self) -> aiohttp.ClientSession:
+        """The session; on the event loop."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
+            )
+        return self._session
+
+
+class HttpTransport:
+    """The worker asks the frontend for files and sends it the results; the frontend never opens a connection."""
+
+    def __init__(self, sessions: Sessions, blobs: BlobFolder, frontend: str, job: ClaimedJob) -> None:
+        self._sessions = sessions
+        self._blobs = blobs
+        self._files = f"{frontend}/comfyume/worker/files/{job.job_id}"
+        self._headers = {"Authorization": f"Bearer {job.claim}"}
+
+    async def fetch(self, file: InputFile, destination: Path) -> None:
+        """See ``Transport``. A file that is here already is not sent again."""
+        digest = file.digest
+        if await asyncio.to_thread(self._blobs.path, digest.sha256) is None:
+            query = urlencode({"kind": file.kind, "path": file.path, "sha256": digest.sha256})
+            await download(self._sessions.get(), f"{self._files}?{query}", self._blobs, digest, headers=self._headers)
+        await asyncio.to_thread(self._blobs.link_to, digest.sha256, destination)
+
+    async def deliver(self, kind: str, subfolder: str, name: str, source: Path) -> str:
+        """See ``Transport``."""
+        digest = await _blocking(source, partial(digest_file, source))
+        query = urlencode({"kind": kind, "subfolder": subfolder, "name": name})
+        reply = await upload(self._sessions.get(), f"{self._files}?{query}", source, digest, headers=self._headers)
+        return str(reply["name"])
+
+
+class Transports:
+    """Chooses the transport of a job: the folder if both sides see the same one, else HTTP."""
+
+    def __init__(self, *, shared_folder: Path | None, frontend_url: str | None, blobs: BlobFolder) -> None:
+        self._shared_folder = shared_folder
+        self._shared_mark = read_mark(shared_folder) if shared_folder else None
+        self._frontend_url = frontend_url
+        self._blobs = blobs
+        self._sessions = Sessions()
+
+    def for_job(self, job: ClaimedJob) -> Transport:
+        """The transport of a job."""
+        shared = job.envelope.get("shared")
+        if shared and self._shared_folder is not None and shared["mark"] == self._shared_mark:
+            return SharedFolderTransport(self._shared_folder, shared["folders"])
+        frontend = self._frontend_url or job.envelope.get("frontend")
+        if not frontend:
+            return NoTransport()
+        return HttpTransport(self._sessions, self._blobs, frontend, job)
+
+
+class NoTransport:
+    """There is no way to the frontend that queued the job."""
+
+    async def fetch(self, file: InputFile, destination: Path) -> None:
+        """See ``Transport``."""
+        raise _no_way("Fetching")
+
+    async def deliver(self, kind: str, subfolder: str, name: str, source: Path) -> str:
+        """See ``Transport``."""
+        raise _no_way("Delivering")
+
+
+def _no_way(action: str) -> TransferFailed:
+    return TransferFailed(
+        action, "the frontend's files", "it has told no address", "Set COMFYUME_FRONTEND_URL on this worker."
+    )
