@@ -1,48 +1,40 @@
 """How long a prompt takes through the workshop and directly, measured in one run by one client, interleaved.
 
-    python benchmarks/latency.py [--runs 300] [--comfyui PATH]
+    python benchmarks/latency.py [--runs 300] [--launches 5] [--comfyui PATH]
 
-Starts two plain ComfyUI processes (the second one is the A/A control), a frontend and worker with a shared folder, and
-a frontend and worker that carry files over HTTP, each with fresh folders and stores that sync every write. Prints a
-table of milliseconds and ratios, and with ``--save`` writes it to a file.
+For each way in which files travel (a shared folder, HTTP) it starts two plain ComfyUI processes, the second of them
+the A/A control, and a frontend with a worker and a store that syncs every write, all with fresh folders. It does so
+several times and pools the runs: one process can be a tenth faster than the next one that does the same. Prints a table
+of milliseconds and ratios, and with ``--save`` writes it to a file.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.util
 import json
 import random
+import runpy
 import statistics
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 ROOT = Path(__file__).resolve().parent.parent
-#: A run over this is one of ComfyUI's own stalls: it collects garbage every ten seconds.
+#: The ways in which files travel.
+TRANSPORTS = {"shared": "Shared folder", "http": "HTTP"}
+#: A run that takes this much longer than the fastest direct one is a stall of ComfyUI: it collects garbage every 10 s.
 STALL = 0.1
 
 
-def _register_package() -> None:
-    spec = importlib.util.spec_from_file_location(
-        "comfyume", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["comfyume"] = module
-    spec.loader.exec_module(module)
-
-
-_register_package()
+runpy.run_path(str(ROOT / "tests" / "harness" / "package.py"))["register"]()
 
 from comfyume.tests.harness import discovery  # noqa: E402
 from comfyume.tests.harness.processes import ComfyProcess, Pair  # noqa: E402
@@ -52,9 +44,17 @@ NODE_PACK = ROOT / "benchmarks" / "node_packs" / "benchmark_nodes"
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds from the send of a submit: to its answer, to ``execution_start``, and to the last event."""
+    """Seconds from the send of a submit.
+
+    Attributes:
+        answered: to its answer.
+        begun: to the begin of the execution, by ComfyUI's own stamp, which it cuts to whole milliseconds.
+        started: to the arrival of ``execution_start``.
+        ended: to the arrival of the last event.
+    """
 
     answered: float
+    begun: float
     started: float
     ended: float
 
@@ -67,7 +67,7 @@ class Arm:
         self.address = address
         self.client_id = uuid.uuid4().hex
         self._waiting: dict[str, asyncio.Future[float]] = {}
-        self._started: dict[str, float] = {}
+        self._started: dict[str, tuple[float, float]] = {}
 
     async def open(self, session: aiohttp.ClientSession) -> None:
         """Connect the socket and read it for ever."""
@@ -84,7 +84,7 @@ class Arm:
             data = event.get("data") or {}
             prompt_id = data.get("prompt_id")
             if event["type"] == "execution_start":
-                self._started[prompt_id] = now
+                self._started[prompt_id] = (now, data["timestamp"] / 1000)
             elif event["type"] == "executing" and data.get("node") is None and prompt_id in self._waiting:
                 if self._waiting[prompt_id].done():
                     raise RuntimeError(f"{self.name}: the end of {prompt_id} was told twice")
@@ -97,6 +97,7 @@ class Arm:
         prompt_id = str(uuid.uuid4())
         self._waiting[prompt_id] = asyncio.get_running_loop().create_future()
         body = {"prompt": prompt, "client_id": self.client_id, "prompt_id": prompt_id}
+        wall = time.time()
         begin = time.perf_counter()
         async with self._session.post(f"http://{self.address}/prompt", json=body) as response:
             text = await response.text()
@@ -104,7 +105,8 @@ class Arm:
         answered = time.perf_counter()
         ended = await asyncio.wait_for(self._waiting[prompt_id], 120)
         del self._waiting[prompt_id]
-        return Timing(answered - begin, self._started.pop(prompt_id) - begin, ended - begin)
+        started, stamp = self._started.pop(prompt_id)
+        return Timing(answered - begin, stamp - wall, started - begin, ended - begin)
 
 
 def picture(color: int) -> dict[str, Any]:
@@ -129,8 +131,6 @@ async def interleaved(arms: Sequence[Arm], runs: int, prompt: Any) -> dict[str, 
     for index in range(runs):
         for arm in random.sample(arms, len(arms)):
             timings[arm.name].append(await arm.run(prompt(index)))
-        if index % 100 == 99:
-            print(f"  {index + 1} of {runs} rounds", file=sys.stderr)
     return timings
 
 
@@ -153,78 +153,124 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def report(title: str, timings: dict[str, list[Timing]]) -> list[str]:
-    """A table in Markdown: milliseconds, and ratios to the first arm."""
-    base = [timing.ended for timing in next(iter(timings.values()))]
-    lines = [
-        f"### {title}",
-        "",
-        "| | p50 ms | p95 ms | p99 ms | p99 calm | stalls | p50 ratio | p95 ratio | start after answer, p50 ms |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name, values in timings.items():
-        ended = [timing.ended for timing in values]
-        calm = [value for value in ended if value < STALL] or ended
-        starts = statistics.median(timing.started - timing.answered for timing in values)
-        lines.append(
-            f"| {name} | {percentile(ended, 0.5) * 1e3:.2f} | {percentile(ended, 0.95) * 1e3:.2f} "
-            f"| {percentile(ended, 0.99) * 1e3:.2f} | {percentile(calm, 0.99) * 1e3:.2f} | {len(ended) - len(calm)} "
-            f"| {percentile(ended, 0.5) / percentile(base, 0.5):.2f} "
-            f"| {percentile(ended, 0.95) / percentile(base, 0.95):.2f} | {starts * 1e3:.2f} |"
-        )
-    early = sum(timing.ended < timing.answered for values in timings.values() for timing in values)
-    return [*lines, "", f"Last event before the answer to the submit: {early} times.", ""]
+@dataclass
+class Measured:
+    """What one way of carrying files gave, by arm."""
+
+    trivial: dict[str, list[Timing]] = field(default_factory=dict)
+    slow: dict[str, list[Timing]] = field(default_factory=dict)
+    at_once: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, other: Measured) -> None:
+        """Pool the runs of another launch."""
+        for mine, its in ((self.trivial, other.trivial), (self.slow, other.slow), (self.at_once, other.at_once)):
+            for name, values in its.items():
+                mine.setdefault(name, []).extend(values)  # type: ignore[attr-defined, arg-type]
 
 
-async def measure(arms: Sequence[Arm], runs: int, slow_runs: int, rounds: int) -> list[str]:
-    """All comparisons."""
+async def measure(servers: dict[str, str], runs: int, slow_runs: int, rounds: int) -> Measured:
+    """All comparisons of one launch; ``servers`` gives the address of each arm."""
+    arms = [Arm(name, address) for name, address in servers.items()]
     async with aiohttp.ClientSession() as session:
         for arm in arms:
             await arm.open(session)
         await interleaved(arms, 20, lambda index: picture(2_000_000 + index))
-        lines = report(f"Trivial prompt, {runs} runs each", await interleaved(arms, runs, picture))
-        slow = await interleaved(arms, slow_runs, lambda index: slow_picture(3_000_000 + index, 2.0))
-        lines += report(f"Prompt of 2 s, {slow_runs} runs each", slow)
-        spans = await makespans(arms, rounds, 20)
-        base = statistics.median(next(iter(spans.values())))
-        lines += [f"### Twenty prompts at once, {rounds} rounds", "", "| | median ms | ratio |", "|---|---|---|"]
-        for name, values in spans.items():
-            lines.append(f"| {name} | {statistics.median(values) * 1e3:.1f} | {statistics.median(values) / base:.2f} |")
-        return [*lines, ""]
+        return Measured(
+            await interleaved(arms, runs, picture),
+            await interleaved(arms, slow_runs, lambda index: slow_picture(3_000_000 + index, 2.0)),
+            await makespans(arms, rounds, 20),
+        )
+
+
+def launch(install: discovery.ComfyInstall, folder: Path, transport: str, counts: tuple[int, int, int]) -> Measured:
+    """Start an arm of each kind, measure, stop them."""
+    plain = [
+        ComfyProcess(install, folder / f"plain{index}", mode="vanilla", node_packs=[NODE_PACK]) for index in (0, 1)
+    ]
+    pair = Pair(install, folder / "pair", transport=transport, worker_node_packs=[NODE_PACK])
+    try:
+        for process in plain:
+            process.start().wait_ready()
+        pair.start()
+        names = ["direct", "direct again (A/A)", f"pair, {transport}"]
+        addresses = [process.address for process in [*plain, pair.frontend]]
+        return asyncio.run(measure(dict(zip(names, addresses, strict=True)), *counts))
+    finally:
+        for item in [pair, *plain]:
+            item.stop()
+
+
+def report(title: str, timings: dict[str, list[Timing]]) -> list[str]:
+    """A table in Markdown: milliseconds, and ratios to the first arm."""
+    base = [timing.ended for timing in next(iter(timings.values()))]
+    lines = [
+        f"### {title}, {len(base)} runs each",
+        "",
+        "| | p50 ms | p95 ms | p99 ms | p99 calm | stalls | p50 ratio | p95 ratio | begun, p50 ms | begin seen, p50 ms |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, values in timings.items():
+        ended = [timing.ended for timing in values]
+        calm = [value for value in ended if value < min(base) + STALL] or ended
+        begun = statistics.median(timing.begun - timing.answered for timing in values)
+        seen = statistics.median(timing.started - timing.answered for timing in values)
+        lines.append(
+            f"| {name} | {percentile(ended, 0.5) * 1e3:.2f} | {percentile(ended, 0.95) * 1e3:.2f} "
+            f"| {percentile(ended, 0.99) * 1e3:.2f} | {percentile(calm, 0.99) * 1e3:.2f} | {len(ended) - len(calm)} "
+            f"| {percentile(ended, 0.5) / percentile(base, 0.5):.3f} "
+            f"| {percentile(ended, 0.95) / percentile(base, 0.95):.3f} | {begun * 1e3:.2f} | {seen * 1e3:.2f} |"
+        )
+    early = sum(timing.ended < timing.answered for values in timings.values() for timing in values)
+    return [
+        *lines,
+        "",
+        f"Last event before the answer to the submit: {early} times. `begun` and `begin seen` count from that answer.",
+        "",
+    ]
+
+
+def report_all(transport: str, measured: Measured) -> list[str]:
+    """The tables of one way of carrying files."""
+    spans = measured.at_once
+    base = statistics.median(next(iter(spans.values())))
+    rounds = len(next(iter(spans.values())))
+    lines = [
+        f"## {transport}",
+        "",
+        *report("Trivial prompt", measured.trivial),
+        *report("Prompt of 2 s", measured.slow),
+        f"### Twenty prompts at once, {rounds} rounds",
+        "",
+        "| | median ms | ratio |",
+        "|---|---|---|",
+    ]
+    for name, values in spans.items():
+        lines.append(f"| {name} | {statistics.median(values) * 1e3:.1f} | {statistics.median(values) / base:.2f} |")
+    return [*lines, ""]
 
 
 def main() -> None:
     """Start the processes, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=300)
+    parser.add_argument("--runs", type=int, default=300, help="of the trivial prompt, in all launches together")
     parser.add_argument("--slow-runs", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=20, help="of twenty prompts at once")
+    parser.add_argument("--launches", type=int, default=5)
+    parser.add_argument("--transport", choices=TRANSPORTS, action="append")
     parser.add_argument("--comfyui", type=Path)
     parser.add_argument("--save", type=Path)
     options = parser.parse_args()
     install = discovery.at(options.comfyui) if options.comfyui else discovery.find("new")
-    with tempfile.TemporaryDirectory(prefix="comfyume-latency-") as name:
-        folder = Path(name)
-        plain = [
-            ComfyProcess(install, folder / f"plain{index}", mode="vanilla", node_packs=[NODE_PACK]) for index in (0, 1)
-        ]
-        pairs = [
-            Pair(install, folder / transport, transport=transport, worker_node_packs=[NODE_PACK])
-            for transport in ("shared", "http")
-        ]
-        try:
-            for process in plain:
-                process.start().wait_ready()
-            for pair in pairs:
-                pair.start()
-            names = ["direct", "direct again (A/A)", "pair, shared folder", "pair, HTTP"]
-            servers = [*plain, *(pair.frontend for pair in pairs)]
-            arms = [Arm(name, server.address) for name, server in zip(names, servers, strict=True)]
-            lines = asyncio.run(measure(arms, options.runs, options.slow_runs, options.rounds))
-        finally:
-            for item in [*pairs, *plain]:
-                item.stop()
-    text = "\n".join([f"ComfyUI {install.version}", "", *lines])
+    counts = tuple(-(-count // options.launches) for count in (options.runs, options.slow_runs, options.rounds))
+    lines = [f"ComfyUI {install.version}", ""]
+    for transport in options.transport or TRANSPORTS:
+        measured = Measured()
+        for index in range(options.launches):
+            print(f"{transport}: launch {index + 1} of {options.launches}", file=sys.stderr)
+            with tempfile.TemporaryDirectory(prefix="comfyume-latency-") as folder:
+                measured.add(launch(install, Path(folder), transport, counts))
+        lines += report_all(TRANSPORTS[transport], measured)
+    text = "\n".join(lines)
     print(text)
     if options.save:
         options.save.write_text(text + "\n", encoding="utf-8")

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.util
 import json
 import os
 import platform
+import runpy
 import statistics
-import sys
 import tempfile
 import time
 import uuid
@@ -29,18 +28,7 @@ import redis
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def _register_package() -> None:
-    spec = importlib.util.spec_from_file_location(
-        "comfyume", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["comfyume"] = module
-    spec.loader.exec_module(module)
-
-
-_register_package()
+runpy.run_path(str(ROOT / "tests" / "harness" / "package.py"))["register"]()
 
 from comfyume.job_queue.connection import connect, connect_async  # noqa: E402
 from comfyume.job_queue.events import Batch, Event, encode  # noqa: E402

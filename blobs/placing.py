@@ -140,9 +140,13 @@ class Placer:
             raise UnsafeName(subfolder, "is an absolute path")
         if ".." in subfolder.split("/"):
             raise UnsafeName(subfolder, "leads upwards")
-        folder = Path(os.path.realpath(self._root / subfolder))
-        if not folder.is_relative_to(self._root):
-            raise UnsafeName(subfolder, "is a link to outside the folder")
+        folder = self._root
+        if subfolder:
+            folder = Path(os.path.realpath(self._root / subfolder))
+            if not folder.is_relative_to(self._root):
+                raise UnsafeName(subfolder, "is a link to outside the folder")
+        if os.path.isdir(folder):
+            return folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:

@@ -7,16 +7,20 @@ import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 Order = Literal["back", "front"]
 State = Literal["queued", "claimed", "running", "done", "error", "cancelled", "quarantined"]
 RUNNING: tuple[State, ...] = ("claimed", "running")
 
+#: Made once: `json.dumps` makes one at each call that asks for other separators.
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
 
 def encode_json(value: Any) -> bytes:
     """Compact JSON. NaN and infinities pass, as they do in ComfyUI."""
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Submission:
         return [parts.get("prompt", b""), encode_json(extra_data), encode_json(sorted(self.payload.get("outputs", [])))]
 
 
+@lru_cache(maxsize=1_000)
 def lane_of(needs: frozenset[str]) -> str:
     """The name of the lane that jobs with these needs share."""
     return hashlib.sha1("\n".join(sorted(needs)).encode(), usedforsecurity=False).hexdigest()

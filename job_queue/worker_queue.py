@@ -15,6 +15,7 @@ from typing import Any
 
 import redis
 import redis.asyncio
+from redis.exceptions import NoScriptError
 
 from .connection import connect, store_errors
 from .errors import ClaimLost, WorkerNameTaken
@@ -152,6 +153,23 @@ class Reports:
         with store_errors():
             return await self._scripts[script](keys=[self._keys.prefix], args=list(arguments))
 
+    async def _run_behind_ping(self, script: str, *arguments: Any) -> Any:
+        """Run a script whose messages to the frontends matter more than its answer.
+
+        The store writes to the connection first that began to wait for an answer last. Behind a ping this one began
+        before the frontends' did, so they are served first: that is 0.25 ms on a machine where all share two cores.
+        """
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.ping()
+            pipeline.evalsha(self._scripts[script].sha, 1, self._keys.prefix, *arguments)
+            _, reply = await pipeline.execute(raise_on_error=False)
+            if isinstance(reply, NoScriptError):
+                return await self._scripts[script](keys=[self._keys.prefix], args=list(arguments))
+            if isinstance(reply, Exception):
+                raise reply
+            return reply
+
     async def wake(self) -> None:
         """Make the thread that waits for work look up."""
         inbox = self._keys.inbox(self._identity.name)
@@ -243,7 +261,7 @@ class Reports:
         if earlier or not all(event.keep for event in batch.events):
             kept = encode(replace(batch, events=[*earlier, *batch.events]), only_kept=True)
         arguments = [batch.job_id, claim, batch.ends, encode_json(result), published, *self._history, *following, kept]
-        reply = await self._run("finish", *arguments)
+        reply = await self._run_behind_ping("finish", *arguments)
         if reply[0] == b"lost":
             raise ClaimLost(f"job {batch.job_id} is no longer this worker's")
         return reply[1:] if reply[0] == b"ok" else [b"none"]

@@ -9,7 +9,7 @@ import socket
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 
-from aiohttp import ClientError, web
+from aiohttp import ClientError, WSMsgType, web
 
 from ..job_queue.events import Event
 
@@ -75,10 +75,7 @@ class Mailbox:
                     payload, text = self._waiting.popleft()
                     self._size -= len(payload)
                     try:
-                        if text:
-                            await self.socket.send_str(payload.decode())
-                        else:
-                            await self.socket.send_bytes(payload)
+                        await self.socket.send_frame(payload, WSMsgType.TEXT if text else WSMsgType.BINARY)
                     except (ClientError, ConnectionError, RuntimeError) as error:
                         log.debug("a browser went away while a message was sent: %s", error)
                         return

@@ -180,6 +180,8 @@ class Relay:
         if batch.attempt != LOST:
             await self._close_gap(job, batch)
         self._apply(job, batch)
+        if batch.ends is not None:
+            self._tell_changed(batch.user)
 
     async def _close_gap(self, job: LiveJob, batch: Batch) -> None:
         """Read what the channel did not bring before this batch; a worker keeps events shortly after it told them."""

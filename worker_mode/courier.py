@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from ..blobs.errors import BlobError
@@ -26,8 +27,10 @@ T = TypeVar("T")
 
 #: The event under which a finished job passes through ComfyUI's sending loop, behind its last event.
 FINISH = "comfyume-finish"
+#: ComfyUI's event with the progress of every node so far.
+STATE = "progress_state"
 #: ComfyUI's events that a browser may miss: the next one replaces them.
-PASSING = {"progress", "progress_state", "status"}
+PASSING = {"progress", STATE, "status"}
 #: Type numbers of ComfyUI's binary events that a browser may miss: previews, and text of progress.
 PASSING_BINARY = {1, 2, 3, 4}
 #: A passing event waits behind at most this many others before older passing ones are thinned out.
@@ -50,6 +53,8 @@ class RunningJob:
         undelivered: why a result could not be brought to its person.
         unkept: events that are out but not in the job's stream yet.
         keep_at: when they must be in it, by this process's monotonic clock in seconds.
+        state: the number, data and client of the last ``progress_state`` that waits. It names every node and replaces
+            the one before, so only the one that is sent is encoded.
         published: the outputs of each node whose files are at the person's, with the names that they have there.
     """
 
@@ -62,6 +67,7 @@ class RunningJob:
     undelivered: BlobError | None = None
     published: dict[str, Any] = field(default_factory=dict)
     waiting: list[Event] = field(default_factory=list)
+    state: tuple[int, Any, str | None] | None = None
     unkept: list[Event] = field(default_factory=list)
     keep_at: float = 0.0
 
@@ -120,6 +126,11 @@ class Courier:
         running = self._running
         if running is None or not _is_for(running, sid):
             return False
+        if event == STATE:
+            running.number += 1
+            running.state = (running.number, data, sid)
+            self._work.set()
+            return True
         if event == "executed":
             data = {**data, "output": await self._publish(running, data["node"], data["output"])}
         elif event == "execution_start" and running.cancelled:
@@ -162,7 +173,7 @@ class Courier:
             self._work.clear()
             async with self._sending:
                 running = self._running
-                if running is not None and not running.lost and (running.waiting or running.unkept):
+                if running is not None and not running.lost and (running.waiting or running.state or running.unkept):
                     await self._send(running)
 
     async def _send(self, running: RunningJob) -> None:
@@ -235,7 +246,8 @@ class Courier:
                 upcoming=finish.upcoming,
                 catalogue=finish.catalogue,
             )
-            return await self._insist(running, send) or [b"none"]
+            answer = await self._insist(running, send)
+            return answer if answer is not None else [b"none"]
 
     async def _insist(self, running: RunningJob, send: Callable[[], Awaitable[T]]) -> T | None:
         """Send until the store has it, or the claim is another's; then the answer is None."""
@@ -295,9 +307,11 @@ def _is_for(running: RunningJob, sid: str | None) -> bool:
 
 def _take_batch(running: RunningJob, ends: str | None = None) -> Batch:
     events, running.waiting = running.waiting, []
-    # A browser gets a batch at once, so of the states of progress in it only the last one would be seen.
-    last_state = max((event.number for event in events if event.name == "progress_state"), default=0)
-    events = [event for event in events if event.name != "progress_state" or event.number == last_state]
+    if running.state is not None:
+        number, data, sid = running.state
+        events.append(Event(number, event_tap.message(STATE, data), True, False, sid, STATE))
+        events.sort(key=attrgetter("number"))
+        running.state = None
     batch = Batch(running.job.job_id, running.job.user, running.job.attempt, events, running.kept, ends)
     running.kept = max((event.number for event in events if event.keep), default=running.kept)
     return batch

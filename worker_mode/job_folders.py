@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +18,7 @@ class JobFolders:
     """
 
     def __init__(self, root: Path) -> None:
+        root = Path(os.path.realpath(root))
         self.folders = Folders(root / "input", root / "output", root / "temp")
         self._ready_for: str | None = None
 
@@ -37,7 +39,8 @@ class JobFolders:
         root = self.folders.output.parent
         for name in last_names:
             path = root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.parent.is_dir():
+                path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         self._ready_for = user
 
@@ -45,9 +48,11 @@ class JobFolders:
         """Leave nothing of the last job."""
         self._ready_for = None
         for folder in (self.folders.input, self.folders.output, self.folders.temp):
-            folder.mkdir(parents=True, exist_ok=True)
-            for entry in folder.iterdir():
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry)
-                else:
-                    entry.unlink()
+            if not os.path.isdir(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        shutil.rmtree(entry.path)
+                    else:
+                        os.unlink(entry.path)

@@ -7,6 +7,7 @@ folder, where it gets that person's next number, and every place in the job's ou
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ class Place:
     @property
     def path(self) -> str:
         """The path below the folder of its kind, with ``/``."""
-        return str(PurePosixPath(self.subfolder, self.name))
+        return posixpath.join(self.subfolder, self.name)
 
 
 class PublishedNames:
@@ -78,13 +79,17 @@ class PublishedNames:
     def last_names(self, user: str) -> list[str]:
         """The last name of each of a person's series, as ``kind/subfolder/name``."""
         return [
-            str(PurePosixPath(key.kind, key.subfolder, numbered.with_number(numbered.number)))
+            posixpath.join(key.kind, key.subfolder, numbered.with_number(numbered.number))
             for key, numbered in self._series.get(user, {}).items()
         ]
 
 
 class Publisher:
-    """Publishes the files of one job. For the event loop."""
+    """Publishes the files of one job. For the event loop.
+
+    Args:
+        folders: where the job runs; absolute paths without links in them.
+    """
 
     def __init__(self, folders: Folders, transport: Transport, user: str, names: PublishedNames) -> None:
         self._folders = {"output": folders.output, "temp": folders.temp}
@@ -170,7 +175,7 @@ class Publisher:
             return None
         if local in self._staged:
             return local
-        if f"{local.kind}/{local.path}" not in self._before and self._local_file(local) is not None:
+        if f"{local.kind}/{local.path}" not in self._before and self._is_file_here(local):
             return await self._deliver(local)
         return self._names.get(self._user, local)
 
@@ -185,14 +190,14 @@ class Publisher:
         self._names.remember(self._user, local, final)
         return final
 
-    def _local_file(self, local: Place) -> Path | None:
-        root = self._folders[local.kind]
+    def _is_file_here(self, local: Place) -> bool:
+        root = str(self._folders[local.kind])
         try:
-            path = (root / local.subfolder / local.name).resolve()
-            return path if path.is_relative_to(root.resolve()) and path.is_file() else None
+            path = os.path.realpath(os.path.join(root, local.subfolder, local.name))
+            return path.startswith(root + os.sep) and os.path.isfile(path)
         except (OSError, ValueError):
             # Too long for a name, or with a NUL: no file of ours.
-            return None
+            return False
 
 
 def _files_below(root: Path, subfolder: str = "") -> Iterator[tuple[str, str]]:

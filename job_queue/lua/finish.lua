@@ -28,7 +28,7 @@ if current[2] ~= 'claimed' and current[2] ~= 'running' then
   return {'known'}
 end
 proceed_when_full()
--- Nobody receives it before this script is through.
+-- Nobody receives it before this script is through. It says that the job ended, so the change is not published as well.
 redis.call('PUBLISH', key('events'), ARGV[5])
 redis.call('XADD', key('events', ARGV[1]), 'MAXLEN', '~', 5000, '*', 'batch', ARGV[13])
 release_worker(current[4], ARGV[2])

@@ -19,7 +19,6 @@ end
 local forgotten = 0
 for _, job_id in ipairs(ids) do
   if redis.call('ZREM', key('history', user), job_id) == 1 then
-    redis.call('ZREM', key('ends', user), job_id)
     redis.call('DEL', key('job', job_id), key('events', job_id))
     forgotten = forgotten + 1
   end

@@ -46,9 +46,9 @@ for i = 11, #ARGV, 1000 do
   -- unpack() takes a few thousand at most.
   redis.call('SADD', key('needs', lane), unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
-enter_lane(job_id, lane, written)
-feed_idle_workers()
-if redis.call('HGET', job, 'state') == 'queued' then
+redis.call('EXPIRE', key('needs', lane), 60 * 60 * 24 * 90)
+if not hand_over(job_id, lane) then
+  enter_lane(job_id, lane, written)
   publish_change(user)
 end
 return {'stored', written}

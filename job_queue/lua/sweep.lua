@@ -39,6 +39,7 @@ for _, job_id in ipairs(redis.call('SMEMBERS', key('running'))) do
       end
       local story = {job = job_id, state = state, message = message, worker = worker, timestamp = now_ms()}
       end_job(job_id, user, state, cjson.encode({lost = story}), tonumber(ARGV[2]), tonumber(ARGV[3]))
+      publish_change(user)
       redis.call('PUBLISH', key('events'),
         cjson.encode({lost = story, user = user, client = redis.call('HGET', job, 'client')}) .. '\n')
     else

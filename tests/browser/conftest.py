@@ -1,7 +1,8 @@
 """Fixtures of the browser tests: Chromium, a frontend with one worker, and what a plain ComfyUI complains about.
 
 Playwright's loop stays the running one of this thread while it lives, and other tests need loops of their own: so the
-browser lives as long as the tests of this folder run, and no longer.
+browser lives as long as the tests of one module run, and no longer. (pytest takes a package scope for the whole session
+where a folder has no ``__init__.py``.)
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ CHROMIUM_OPTIONS = [
 FIRST_VISIT_IS_OVER = "/settings/Comfy.TutorialCompleted"
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """One headless browser; set CHROMIUM to its program if it is not on the PATH."""
     program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -50,7 +51,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def workshop(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """A frontend and one worker; the nodes of these tests and the one checkpoint are the worker's alone."""
     with Pair(
@@ -96,7 +97,7 @@ def tab(
     assert not [complaint for complaint in interface.complaints if complaint not in plain_complaints]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def plain_complaints(
     chromium: Browser, comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory
 ) -> frozenset[Complaint]:

@@ -48,7 +48,6 @@ async def test_history_keeps_exactly_as_many_jobs_as_it_may(store: Any, size: in
             assert await room.queue.history_ids(ADA) == ids[-size:]
         for job_id in ids[:-size]:
             assert not room.raw.exists(room.keys.job(job_id), room.keys.events(job_id))
-        assert room.raw.zcard(room.key("ends", ADA)) == size
 
 
 async def test_a_smaller_bound_takes_hold_a_few_jobs_at_a_time(store: Any) -> None:
@@ -78,7 +77,7 @@ async def test_history_forgets_what_is_too_old_even_if_the_person_never_comes_ba
         worker = await room.worker()
         old = await room.one_job_done(worker)
         assert await room.queue.history_ids(ADA) == [old]
-        await until(lambda: not room.raw.exists(room.keys.job(old), room.keys.history(ADA), room.key("ends", ADA)))
+        await until(lambda: not room.raw.exists(room.keys.job(old), room.keys.history(ADA)))
         assert await room.frontend().finished(ADA, [old]) == {}
 
 
@@ -160,7 +159,7 @@ async def test_after_all_work_is_done_and_forgotten_little_is_left(room: Room) -
     await worker.reports.leave()
     left = {key.decode().removeprefix(room.keys.prefix) for key in room.raw.scan_iter(room.keys.prefix + "*")}
     lasting = {name for name in left if room.raw.ttl(room.keys.prefix + name) == -1}
-    assert lasting <= {"submitted", "ended", "catalogue-version", f"capabilities:{worker.catalogue}"}
+    assert lasting <= {"submitted", "catalogue-version", f"capabilities:{worker.catalogue}"}
 
 
 def test_what_frontends_remember_is_bounded_by_its_bytes() -> None:

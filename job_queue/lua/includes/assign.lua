@@ -53,14 +53,9 @@ local function job_for_worker(job_id)
   return {job_id, unpack(job)}
 end
 
--- Bind the worker's best job to its claim. Returns the job for the worker, or nil when nothing fits it.
+-- Bind a job that stands in no lane to a worker's claim. Returns the job for the worker.
 -- Invariant: a job has at most one claim, and the lease key exists from the moment the claim does.
-local function assign(worker, claim, catalogue, lease_ms)
-  local job_id, lane = first_job(catalogue)
-  if not job_id then
-    return nil
-  end
-  leave_lane(job_id, lane)
+local function bind(job_id, worker, claim, lease_ms)
   local job = key('job', job_id)
   redis.call('HINCRBY', job, 'attempt', 1)
   redis.call('HSET', job, 'state', 'claimed', 'claim', claim, 'worker', worker, 'claimed', now_ms())
@@ -68,8 +63,18 @@ local function assign(worker, claim, catalogue, lease_ms)
   redis.call('SET', key('lease', job_id), claim, 'PX', lease_ms)
   redis.call('HSET', key('worker', worker), 'claim', claim, 'job', job_id)
   redis.call('HDEL', key('idle'), worker)
-  publish_change(redis.call('HGET', job, 'user'))
-  return job_for_worker(job_id)
+  local told = job_for_worker(job_id)
+  publish_change(told[2])
+  return told
+end
+
+-- Bind the worker's best job to its claim. Returns the job for the worker, or nil when nothing fits it.
+local function assign(worker, claim, catalogue, lease_ms)
+  local job_id, lane = first_job(catalogue)
+  if job_id then
+    leave_lane(job_id, lane)
+    return bind(job_id, worker, claim, lease_ms)
+  end
 end
 
 -- Fields in one string, each behind its length as four bytes, for the one reply that is no script's: an inbox item.
@@ -81,24 +86,46 @@ local function pack(fields)
   return table.concat(parts)
 end
 
--- Hand queued jobs to the workers that wait for one.
-local function feed_idle_workers()
-  local nothing_for = {}
+local function put_in_inbox(worker, job, lease_ms)
+  redis.call('RPUSH', key('inbox', worker), pack(job))
+  redis.call('PEXPIRE', key('inbox', worker), lease_ms)
+end
+
+-- Call `offer(worker, request)` for each live worker that waits for a job, until it returns true.
+local function each_idle_worker(offer)
   local idle = redis.call('HGETALL', key('idle'))
   for i = 1, #idle, 2 do
     local worker = idle[i]
-    if redis.call('EXISTS', key('presence', worker)) == 1 then
-      local request = cjson.decode(idle[i + 1])
-      local catalogue = request.catalogue
-      local job = not nothing_for[catalogue] and assign(worker, request.claim, catalogue, request.lease_ms)
-      if job then
-        redis.call('RPUSH', key('inbox', worker), pack(job))
-        redis.call('PEXPIRE', key('inbox', worker), request.lease_ms)
-      else
-        nothing_for[catalogue] = true
-      end
-    else
+    if redis.call('EXISTS', key('presence', worker)) == 0 then
       redis.call('HDEL', key('idle'), worker)
+    elseif offer(worker, cjson.decode(idle[i + 1])) then
+      return true
     end
   end
+  return false
+end
+
+-- Hand a new job to a worker that waits for one; true if there is one that can run it. A worker waits only while nothing
+-- in the lanes fits it, so the job overtakes none.
+local function hand_over(job_id, lane)
+  return each_idle_worker(function(worker, request)
+    if lane_fits(request.catalogue, lane) then
+      put_in_inbox(worker, bind(job_id, worker, request.claim, request.lease_ms), request.lease_ms)
+      return true
+    end
+  end)
+end
+
+-- Hand queued jobs to the workers that wait for one.
+local function feed_idle_workers()
+  local nothing_for = {}
+  each_idle_worker(function(worker, request)
+    local catalogue = request.catalogue
+    local job = not nothing_for[catalogue] and assign(worker, request.claim, catalogue, request.lease_ms)
+    if job then
+      put_in_inbox(worker, job, request.lease_ms)
+    else
+      nothing_for[catalogue] = true
+    end
+  end)
 end

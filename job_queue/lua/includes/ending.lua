@@ -10,8 +10,8 @@ end
 -- Put a job into its final state. Invariant: it leaves every place where live jobs are, so it ends exactly once.
 local function end_job(job_id, user, state, result, history_size, history_ms)
   local job = key('job', job_id)
-  local now = now_ms()
-  redis.call('HSET', job, 'state', state, 'result', result, 'finished', now)
+  local now = now_us()
+  redis.call('HSET', job, 'state', state, 'result', result, 'finished', math.floor(now / 1000))
   redis.call('HDEL', job, 'secrets', 'envelope', 'cancel')
   redis.call('DEL', key('lease', job_id))
   redis.call('SREM', key('running'), job_id)
@@ -19,21 +19,18 @@ local function end_job(job_id, user, state, result, history_size, history_ms)
   redis.call('PEXPIRE', job, history_ms)
   redis.call('PEXPIRE', key('events', job_id), 600000)
   local history = key('history', user)
-  redis.call('ZADD', history, redis.call('INCR', key('ended')), job_id)
-  redis.call('ZADD', key('ends', user), now, job_id)
+  -- One script at a time runs, so no two jobs end in one microsecond.
+  redis.call('ZADD', history, now, job_id)
   -- Forget what is over the bound or too old, a few at a time.
   local over = math.min(redis.call('ZCARD', history) - history_size, 20)
   local forgotten = over > 0 and redis.call('ZRANGE', history, 0, over - 1) or {}
-  local old = redis.call('ZRANGEBYSCORE', key('ends', user), '-inf', now - history_ms, 'LIMIT', 0, 20)
+  local old = redis.call('ZRANGEBYSCORE', history, '-inf', now - history_ms * 1000, 'LIMIT', 0, 20)
   for _, list in ipairs({forgotten, old}) do
     for _, old_id in ipairs(list) do
       redis.call('ZREM', history, old_id)
-      redis.call('ZREM', key('ends', user), old_id)
       redis.call('DEL', key('job', old_id), key('events', old_id))
     end
   end
   -- Of a person who does not come back nothing stays either.
   redis.call('PEXPIRE', history, history_ms)
-  redis.call('PEXPIRE', key('ends', user), history_ms)
-  publish_change(user)
 end

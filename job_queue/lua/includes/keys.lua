@@ -7,10 +7,14 @@ local function key(name, id)
   return prefix .. name
 end
 
--- Milliseconds by the store's own clock, so that no machine's clock matters.
-local function now_ms()
+-- Microseconds by the store's own clock, so that no machine's clock matters. It stands still while a script runs.
+local function now_us()
   local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  return time[1] * 1000000 + time[2]
+end
+
+local function now_ms()
+  return math.floor(now_us() / 1000)
 end
 
 -- Let a script go on that finds the store full. Redis refuses a script for lack of memory at its first write alone, never
