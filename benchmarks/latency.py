@@ -1,6 +1,6 @@
 """How long a prompt takes through the workshop and directly, measured in one run by one client, interleaved.
 
-    python benchmarks/latency.py [--runs 300] [--launches 5] [--comfyui PATH]
+    python benchmarks/latency.py [--runs 300] [--launches 2] [--comfyui PATH]
 
 For each way in which files travel (a shared folder, HTTP) it starts two plain ComfyUI processes, the second of them
 the A/A control, and a frontend with a worker and a store that syncs every write, all with fresh folders. It does so
@@ -252,16 +252,16 @@ def report_all(transport: str, measured: Measured) -> list[str]:
 def main() -> None:
     """Start the processes, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=300, help="of the trivial prompt, in all launches together")
-    parser.add_argument("--slow-runs", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=20, help="of twenty prompts at once")
-    parser.add_argument("--launches", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=300, help="of the trivial prompt, in each launch")
+    parser.add_argument("--slow-runs", type=int, default=5, help="of a prompt of 2 s, in each launch")
+    parser.add_argument("--rounds", type=int, default=10, help="of twenty prompts at once, in each launch")
+    parser.add_argument("--launches", type=int, default=2)
     parser.add_argument("--transport", choices=TRANSPORTS, action="append")
     parser.add_argument("--comfyui", type=Path)
     parser.add_argument("--save", type=Path)
     options = parser.parse_args()
     install = discovery.at(options.comfyui) if options.comfyui else discovery.find("new")
-    counts = tuple(-(-count // options.launches) for count in (options.runs, options.slow_runs, options.rounds))
+    counts = (options.runs, options.slow_runs, options.rounds)
     lines = [f"ComfyUI {install.version}", ""]
     for transport in options.transport or TRANSPORTS:
         measured = Measured()
