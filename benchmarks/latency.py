@@ -206,7 +206,7 @@ def report(title: str, timings: dict[str, list[Timing]]) -> list[str]:
     lines = [
         f"### {title}, {len(base)} runs each",
         "",
-        "| | p50 ms | p95 ms | p99 ms | p99 calm | stalls | p50 ratio | p95 ratio | begun, p50 ms | begin seen, p50 ms |",
+        "| | p50 ms | p95 ms | p99 ms | p99 calm | stalls | p50 ratio | p95 ratio | begun p50 ms | begin seen p50 ms |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, values in timings.items():
