@@ -37,7 +37,8 @@ STALL = 0.1
 runpy.run_path(str(ROOT / "tests" / "harness" / "package.py"))["register"]()
 
 from comfyume.tests.harness import discovery  # noqa: E402
-from comfyume.tests.harness.processes import ComfyProcess, Pair  # noqa: E402
+from comfyume.tests.harness.pair import Pair  # noqa: E402
+from comfyume.tests.harness.processes import ComfyProcess  # noqa: E402
 
 NODE_PACK = ROOT / "benchmarks" / "node_packs" / "benchmark_nodes"
 

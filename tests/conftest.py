@@ -16,7 +16,8 @@ import pytest
 runpy.run_path(str(Path(__file__).parent / "harness" / "package.py"))["register"]()
 
 from comfyume.tests.harness import discovery  # noqa: E402 - importable from here on
-from comfyume.tests.harness.processes import Pair, RedisServer  # noqa: E402
+from comfyume.tests.harness.pair import Pair  # noqa: E402
+from comfyume.tests.harness.processes import RedisServer  # noqa: E402
 
 if TYPE_CHECKING:
     import redis

@@ -11,7 +11,8 @@ import pytest
 
 from comfyume.tests.harness import discovery, graphs
 from comfyume.tests.harness.client import Client
-from comfyume.tests.harness.processes import ComfyProcess, Pair
+from comfyume.tests.harness.pair import Pair
+from comfyume.tests.harness.processes import ComfyProcess
 from comfyume.tests.harness.proxy import Proxy
 
 

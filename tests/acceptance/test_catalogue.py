@@ -14,7 +14,8 @@ from comfyume.tests.harness import graphs
 from comfyume.tests.harness.client import Client, RequestRefused
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.graphs import node
-from comfyume.tests.harness.processes import ComfyProcess, Pair
+from comfyume.tests.harness.pair import Pair
+from comfyume.tests.harness.processes import ComfyProcess
 
 pytestmark = pytest.mark.acceptance
 new_only = pytest.mark.parametrize("comfyui", ["new"], indirect=True, scope="session")

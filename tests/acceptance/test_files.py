@@ -16,7 +16,8 @@ from comfyume.tests.harness import graphs
 from comfyume.tests.harness.client import Client
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.graphs import node
-from comfyume.tests.harness.processes import ComfyProcess, Pair, Transport
+from comfyume.tests.harness.pair import Pair, Transport
+from comfyume.tests.harness.processes import ComfyProcess
 from comfyume.tests.harness.proxy import Proxy
 
 pytestmark = pytest.mark.acceptance

@@ -8,7 +8,8 @@ import pytest
 
 from comfyume.tests.harness import discovery
 from comfyume.tests.harness.client import Client
-from comfyume.tests.harness.processes import ComfyProcess, Pair
+from comfyume.tests.harness.pair import Pair
+from comfyume.tests.harness.processes import ComfyProcess
 
 BROWSERS = 20
 #: A frontend may use this much more memory than ComfyUI with as many browsers.

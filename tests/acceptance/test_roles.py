@@ -13,7 +13,8 @@ from comfyume.tests.acceptance.test_native_routes import started, wait_until
 from comfyume.tests.harness import graphs
 from comfyume.tests.harness.client import Client, Event, RequestRefused
 from comfyume.tests.harness.discovery import ComfyInstall
-from comfyume.tests.harness.processes import ComfyProcess, Pair, RedisServer
+from comfyume.tests.harness.pair import Pair
+from comfyume.tests.harness.processes import ComfyProcess, RedisServer
 
 pytestmark = [
     pytest.mark.acceptance,

@@ -23,7 +23,8 @@ from comfyume.tests.browser import graphs
 from comfyume.tests.browser.interface import Complaint, Interface
 from comfyume.tests.harness.client import Client
 from comfyume.tests.harness.discovery import ComfyInstall
-from comfyume.tests.harness.processes import ComfyProcess, Pair
+from comfyume.tests.harness.pair import Pair
+from comfyume.tests.harness.processes import ComfyProcess
 
 HERE = Path(__file__).parent
 NODE_PACK = HERE / "node_pack"

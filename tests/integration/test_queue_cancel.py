@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from comfyume.job_queue.errors import ClaimLost
-from comfyume.tests.integration.test_queue_steps import ADA, Room
+from comfyume.tests.harness.room import ADA, Room
 
 pytestmark = pytest.mark.integration
 

@@ -15,7 +15,7 @@ import pytest
 from comfyume.job_queue.jobs import ClaimedJob
 from comfyume.job_queue.worker_queue import NotRegistered
 from comfyume.tests.harness.processes import RedisServer
-from comfyume.tests.integration.test_queue_steps import ADA, Room, Worker, on_both_stores, program_of, until
+from comfyume.tests.harness.room import ADA, Room, Worker, on_both_stores, program_of, until
 
 pytestmark = pytest.mark.integration
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from comfyume.job_queue.events import Batch, Event, Notice, decode, encode
-from comfyume.tests.integration.test_queue_steps import ADA, Room, event
+from comfyume.tests.harness.room import ADA, Room, event
 
 pytestmark = pytest.mark.integration
 

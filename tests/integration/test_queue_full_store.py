@@ -10,7 +10,7 @@ import pytest
 
 from comfyume.job_queue.errors import StoreRefused
 from comfyume.tests.harness.processes import RedisServer
-from comfyume.tests.integration.test_queue_steps import ADA, Room, event, on_both_stores, program_of, prompt_of
+from comfyume.tests.harness.room import ADA, Room, event, on_both_stores, program_of, prompt_of
 
 pytestmark = [pytest.mark.integration, on_both_stores]
 
@@ -31,13 +31,17 @@ def fill(room: Room) -> None:
         room.raw.set("one more", "x")
 
 
+def keys_of(room: Room) -> set[bytes]:
+    return set(room.raw.scan_iter(room.keys.prefix + "*"))
+
+
 async def test_a_submit_is_refused_and_leaves_nothing(room: Room) -> None:
     await room.worker()
     fill(room)
-    before = sorted(room.raw.keys("*"))
+    before = keys_of(room)
     with pytest.raises(StoreRefused):
         await room.submit(payload=prompt_of("x" * 1000))
-    assert sorted(room.raw.keys("*")) == before
+    assert keys_of(room) == before
     assert await room.queue.count_active(ADA) == 0
     room.raw.delete("ballast")
     room.raw.config_set("maxmemory", "0")

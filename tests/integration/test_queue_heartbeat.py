@@ -20,7 +20,7 @@ import pytest
 from comfyume.job_queue.jobs import ClaimedJob
 from comfyume.tests.harness.package import ROOT
 from comfyume.tests.harness.processes import RedisServer
-from comfyume.tests.integration.test_queue_steps import ADA, Room, Worker, until
+from comfyume.tests.harness.room import ADA, Room, Worker, until
 from comfyume.worker_mode.heartbeat_process import HeartbeatProcess
 from comfyume.worker_mode.watched_job import WatchedJob
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from comfyume.job_queue.frontend_queue import PayloadCache
-from comfyume.tests.integration.test_queue_steps import ADA, Room, prompt_of, until
+from comfyume.tests.harness.room import ADA, Room, prompt_of, until
 
 pytestmark = pytest.mark.integration
 

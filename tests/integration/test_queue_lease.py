@@ -12,7 +12,7 @@ import pytest
 from comfyume.job_queue.errors import ClaimLost
 from comfyume.job_queue.events import Notice
 from comfyume.job_queue.jobs import ClaimedJob
-from comfyume.tests.integration.test_queue_steps import ADA, Room, Worker, event, until
+from comfyume.tests.harness.room import ADA, Room, Worker, event, until
 
 pytestmark = pytest.mark.integration
 

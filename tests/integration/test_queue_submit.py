@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from comfyume.job_queue.errors import JobConflict
-from comfyume.tests.integration.test_queue_steps import ADA, Room, prompt_of, submission
+from comfyume.tests.harness.room import ADA, Room, prompt_of, submission
 
 pytestmark = pytest.mark.integration
 

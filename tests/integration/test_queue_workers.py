@@ -11,7 +11,7 @@ import pytest
 from comfyume.job_queue.catalogue import KEEP, Catalogue, CatalogueStore
 from comfyume.job_queue.events import Notice
 from comfyume.job_queue.worker_queue import NameTakenBy
-from comfyume.tests.integration.test_queue_steps import Room, until
+from comfyume.tests.harness.room import Room, until
 
 pytestmark = pytest.mark.integration
 

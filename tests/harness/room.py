@@ -1,4 +1,4 @@
-"""What the tests of the queue have in common: a workshop on a real store, with workers that claim by hand. No tests."""
+"""What the tests of the queue have in common: a workshop on a real store, with workers that claim by hand."""
 
 from __future__ import annotations
 

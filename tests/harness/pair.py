@@ -1,0 +1,135 @@
+"""A whole workshop of real processes for the tests: a store, a frontend and its workers."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from .discovery import ComfyInstall
+from .processes import READY_SECONDS, ComfyProcess, ProcessFailed, RedisServer, is_listed, tail
+
+Transport = Literal["shared", "http"]
+
+
+class Pair:
+    """A store, a frontend and its workers: what a workshop consists of.
+
+    Args:
+        transport: ``shared``: both sides see one folder; ``http``: files travel over HTTP alone.
+        worker_node_packs: node packs that the workers have and the frontend has not.
+        worker_model_files: model files that the workers have and the frontend has not.
+        store: a running store to use; it is not stopped here. None starts one.
+    """
+
+    def __init__(
+        self,
+        install: ComfyInstall,
+        folder: Path,
+        *,
+        workers: int = 1,
+        transport: Transport = "http",
+        workshop: str | None = None,
+        store: RedisServer | None = None,
+        env: Mapping[str, str] | None = None,
+        frontend_env: Mapping[str, str] | None = None,
+        worker_env: Mapping[str, str] | None = None,
+        frontend_args: Sequence[str] = (),
+        worker_args: Sequence[str] = (),
+        worker_node_packs: Iterable[Path] = (),
+        worker_model_files: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.workshop = workshop or f"test-{uuid.uuid4().hex[:12]}"
+        self._own_store = store is None
+        self._socket_folder = Path(tempfile.mkdtemp(prefix="cfm")) if store is None else None
+        self.store = store or RedisServer(self._socket_folder or folder, port=None)
+        shared = dict(env or {})
+        if transport == "shared":
+            (folder / "shared").mkdir(parents=True, exist_ok=True)
+            shared["COMFYUME_SHARED_FOLDER"] = str(folder / "shared")
+        self.frontend = ComfyProcess(
+            install,
+            folder / "frontend",
+            mode="frontend",
+            store_url=self.store.url,
+            workshop=self.workshop,
+            env={**shared, **(frontend_env or {})},
+            args=frontend_args,
+        )
+        over_http = {} if transport == "shared" else {"COMFYUME_FRONTEND_URL": self.frontend.url}
+        self.workers = [
+            ComfyProcess(
+                install,
+                folder / f"worker{index}",
+                mode="worker",
+                store_url=self.store.url,
+                workshop=self.workshop,
+                env={"COMFYUME_WORKER_ID": f"worker{index}", **shared, **over_http, **(worker_env or {})},
+                args=worker_args,
+                node_packs=list(worker_node_packs),
+                model_files=worker_model_files,
+            )
+            for index in range(workers)
+        ]
+
+    @property
+    def worker(self) -> ComfyProcess:
+        """The first worker."""
+        return self.workers[0]
+
+    def start(self, timeout: float = READY_SECONDS) -> Pair:
+        """Start everything side by side and wait until the frontend's store lists every worker."""
+        try:
+            if self._own_store:
+                self.store.start()
+            for process in (*self.workers, self.frontend):
+                process.start()
+            for process in (*self.workers, self.frontend):
+                process.wait_ready(timeout)
+            for index, worker in enumerate(self.workers):
+                wait_listed(self.store.url, f"worker{index}", timeout, worker)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End every process, the frontend first."""
+        for process in (self.frontend, *self.workers):
+            process.stop()
+        if self._own_store:
+            self.store.stop()
+        if self._socket_folder is not None:
+            shutil.rmtree(self._socket_folder, ignore_errors=True)
+
+    def logs(self) -> str:
+        """Return the ends of all logs, for the message of a failed test."""
+        processes = {"frontend": self.frontend, **{f"worker{i}": w for i, w in enumerate(self.workers)}}
+        return "\n".join(f"--- {name}\n{tail(process.log)}" for name, process in processes.items())
+
+    def __enter__(self) -> Pair:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def wait_listed(store_url: str, worker_id: str, timeout: float, process: ComfyProcess) -> None:
+    """Wait until the store lists a worker.
+
+    Raises:
+        ProcessFailed: it is not listed after ``timeout`` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while not is_listed(store_url, worker_id):
+        if time.monotonic() > deadline:
+            raise ProcessFailed(f"{worker_id} is not in the store after {timeout} s:\n{tail(process.log)}")
+        time.sleep(0.05)
