@@ -10,9 +10,9 @@ from typing import Any, Literal
 import redis.asyncio
 
 from .connection import store_errors
-from .errors import JobConflict
+from .errors import JobConflict, LimitReached
 from .events import Batch, decode
-from .jobs import ActiveJob, StoredJob, Submission, plain_number
+from .jobs import ActiveJob, Level, Policy, QueueMode, StoredJob, Submission, plain_number
 from .keys import Keys
 from .scripts import AsyncScripts
 
@@ -59,12 +59,21 @@ class PayloadCache:
 class FrontendQueue:
     """The workshop's jobs as one frontend reads and changes them. Every method raises what ``store_errors`` names."""
 
-    def __init__(self, client: redis.asyncio.Redis, keys: Keys, *, history_size: int, history_days: float) -> None:
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        keys: Keys,
+        *,
+        history_size: int,
+        history_days: float,
+        lease: float = 30.0,
+    ) -> None:
         # The library types replies as text or bytes; without a decoder they are bytes.
         self._client: Any = client
         self._keys = keys
         self._scripts = AsyncScripts(client)
         self._history = [history_size, int(history_days * 86_400_000)]
+        self._grace_ms = int(lease * 1000)
         self._cache = PayloadCache()
 
     async def _run(self, script: str, *arguments: Any) -> Any:
@@ -79,8 +88,11 @@ class FrontendQueue:
 
         Raises:
             JobConflict: the id is taken by another job.
+            LimitReached: the person, or the workshop, has as many jobs as it may.
         """
         reply = await self._run("submit", *submission.arguments())
+        if reply[0] == b"limited":
+            raise LimitReached(reply[1].decode(), int(reply[2]))
         if reply[0] == b"conflict":
             raise JobConflict(f"A prompt with the id {submission.job_id} exists already with another content.")
         return plain_number(reply[1])
@@ -97,6 +109,42 @@ class FrontendQueue:
 
     async def _cancel(self, user: str, which: str, job_ids: Sequence[str]) -> list[str]:
         return [job_id.decode() for job_id in await self._run("cancel", user, which, *job_ids)]
+
+    async def set_level(self, job_ids: Sequence[str], level: Level) -> list[str]:
+        """Give queued jobs the instructor's priority, or put them ahead of all; returns those that changed."""
+        return await self._steer("level", level, job_ids)
+
+    async def hold(self, job_ids: Sequence[str]) -> list[str]:
+        """Keep queued jobs from being run until they are released; returns those that changed."""
+        return await self._steer("hold", "", job_ids)
+
+    async def release(self, job_ids: Sequence[str]) -> list[str]:
+        """Let held jobs run again, from where they stood; returns those that changed."""
+        return await self._steer("release", "", job_ids)
+
+    async def _steer(self, what: str, level: str, job_ids: Sequence[str]) -> list[str]:
+        return [job_id.decode() for job_id in await self._run("steer", what, level, *job_ids)]
+
+    async def configure(self, policy: Policy) -> None:
+        """Set how the queue is worked off, from the next claim on."""
+        await self._run("configure", "set", *policy.arguments())
+
+    async def configure_if_new(self, policy: Policy) -> None:
+        """Set how the queue is worked off where nobody has set it before."""
+        await self._run("configure", "default", *policy.arguments())
+
+    async def set_mode(self, mode: QueueMode) -> None:
+        """Change who goes next, and nothing else of the policy."""
+        await self._run("configure", "set", "mode", mode)
+
+    async def policy(self) -> Policy:
+        """How the queue is worked off now."""
+        with store_errors():
+            return Policy.from_fields(await self._client.hgetall(self._keys.policy))
+
+    async def reserve(self, worker: str, user: str | None) -> None:
+        """Keep a worker for one person's jobs; None gives it back to all."""
+        await self._run("reserve", worker, user or "")
 
     async def active(self, user: str) -> list[ActiveJob]:
         """A user's jobs that have not ended, in the order of the queue."""
@@ -178,7 +226,7 @@ class FrontendQueue:
         Returns:
             The ids that are queued again, and those that were quarantined.
         """
-        requeued, quarantined = await self._run("sweep", MAXIMUM_LOSSES, *self._history)
+        requeued, quarantined = await self._run("sweep", MAXIMUM_LOSSES, *self._history, self._grace_ms)
         return [job_id.decode() for job_id in requeued], [job_id.decode() for job_id in quarantined]
 
     async def holds_claim(self, job_id: str, claim: str) -> str | None:

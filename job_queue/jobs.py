@@ -8,10 +8,13 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Order = Literal["back", "front"]
 State = Literal["queued", "claimed", "running", "done", "error", "cancelled", "quarantined"]
+QueueMode = Literal["fifo", "round_robin", "fair"]
+#: The instructor's priorities: jobs of level 0 go first, 2 is the usual one; ``front`` is ahead of all.
+Level = Literal["front", "0", "1", "2", "3"]
 RUNNING: tuple[State, ...] = ("claimed", "running")
 
 #: Made once: `json.dumps` makes one at each call that asks for other separators.
@@ -71,6 +74,44 @@ class Submission:
         """What must be equal for two submits under one id to be the same: all but the time that the server adds."""
         extra_data = {key: value for key, value in self.payload.get("extra_data", {}).items() if key != "create_time"}
         return [parts.get("prompt", b""), encode_json(extra_data), encode_json(sorted(self.payload.get("outputs", [])))]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a workshop's queue is worked off.
+
+    Attributes:
+        mode: ``fair`` (who used the least GPU time lately goes next), ``round_robin`` (who was served longest ago) or
+            ``fifo`` (the lowest number).
+        paused: whether no further job is begun.
+        per_person: most jobs of one person that have not ended; None for no limit.
+        in_all: most queued jobs of all; None for no limit.
+        per_minute: most submits of one person within a minute; None for no limit.
+    """
+
+    mode: QueueMode = "fair"
+    paused: bool = False
+    per_person: int | None = 500
+    in_all: int | None = 20_000
+    per_minute: int | None = None
+
+    def arguments(self) -> list[str]:
+        """The arguments of ``configure.lua`` behind the first."""
+        limits = {"per_person": self.per_person, "in_all": self.in_all, "per_minute": self.per_minute}
+        pairs = {"mode": self.mode, "paused": "1" if self.paused else ""}
+        pairs |= {name: "" if most is None else str(most) for name, most in limits.items()}
+        return [word for pair in pairs.items() for word in pair]
+
+    @classmethod
+    def from_fields(cls, fields: dict[bytes, bytes]) -> Policy:
+        """From the hash in the store; what is not there is as ``fair`` without limits."""
+        mode = fields.get(b"mode", b"fair").decode()
+        limits = {name: fields.get(name.encode()) for name in ("per_person", "in_all", "per_minute")}
+        return cls(
+            mode if mode in get_args(QueueMode) else "fair",  # type: ignore[arg-type] - checked right here
+            fields.get(b"paused") == b"1",
+            **{name: int(most) if most else None for name, most in limits.items()},
+        )
 
 
 @lru_cache(maxsize=1_000)

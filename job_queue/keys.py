@@ -44,6 +44,11 @@ class Keys:
         return f"{self.prefix}workers"
 
     @property
+    def policy(self) -> str:
+        """Hash with the way in which the queue is worked off, and the limits."""
+        return f"{self.prefix}policy"
+
+    @property
     def catalogues_seen(self) -> str:
         """List of the digests of the catalogues that were live last."""
         return f"{self.prefix}catalogues-seen"

@@ -16,6 +16,7 @@ from ..job_queue.catalogue import CatalogueStore
 from ..job_queue.connection import connect_async, connect_listening
 from ..job_queue.errors import QueueError
 from ..job_queue.frontend_queue import FrontendQueue
+from ..job_queue.jobs import Policy
 from ..job_queue.keys import Keys
 from ..settings import Settings
 from ..shared_folder import read_mark
@@ -45,7 +46,11 @@ class Frontend:
         self._client = connect_async(url)
         listening = connect_listening(url)
         self._queue = FrontendQueue(
-            self._client, keys, history_size=settings.history_size, history_days=settings.history_days
+            self._client,
+            keys,
+            history_size=settings.history_size,
+            history_days=settings.history_days,
+            lease=settings.lease,
         )
         self._people = People(settings.shared_folder, system)
         self._asking = Asking(self._client, listening, keys)
@@ -61,6 +66,7 @@ class Frontend:
         self._visits = Visits(self._people, self._queue, submissions, self._relay, self._asking)
         self._files = WorkerFiles(self._queue, self._people, BlobFolder(system / "arriving"))
         self._page = Page(settings)
+        self._settings = settings
         self._tasks: list[asyncio.Task[None]] = []
 
     def mount(self) -> None:
@@ -87,10 +93,20 @@ class Frontend:
         ):
             self._tasks.append(asyncio.create_task(_logged(work), name=f"comfyume-{name}"))
 
+    async def _configure(self) -> None:
+        """Settle how the queue is worked off: by the mode that the settings name, else as before."""
+        await self._queue.configure_if_new(Policy())
+        if "queue_mode" in self._settings.model_fields_set:
+            await self._queue.set_mode(self._settings.queue_mode)
+
     async def _sweep_for_ever(self) -> None:
+        is_configured = False
         while True:
             await asyncio.sleep(SWEEP_PAUSE)
             try:
+                if not is_configured:
+                    await self._configure()
+                    is_configured = True
                 requeued, quarantined = await self._queue.sweep()
             except QueueError as error:
                 log.debug("no sweep: %s", error)

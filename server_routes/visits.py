@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 
 from ..comfyui_seams import server
 from ..comfyui_seams.context import Cancel, Change, Forget, SetFlag, Submit, Visit, current_visit
-from ..job_queue.errors import JobConflict, QueueError
+from ..job_queue.errors import JobConflict, LimitReached, QueueError
 from ..job_queue.frontend_queue import FrontendQueue
 from .asking import Asking
 from .native_shapes import STORE_AWAY, error_body, history_entry, queue_item
@@ -77,6 +77,8 @@ class Visits:
             return web.json_response(error_body("invalid_prompt_id", str(error)), status=400)
         except JobConflict as error:
             return web.json_response(error_body("prompt_id_taken", str(error)), status=409)
+        except LimitReached as error:
+            return web.json_response(error_body(f"limit_{error.limit}", str(error)), status=429)
         except QueueError as error:
             log.warning("[comfyume] %s %s: %s", request.method, request.path, error)
             return web.json_response(error_body("store_unavailable", STORE_AWAY, str(error)), status=503)

@@ -8,6 +8,10 @@
 -- Invariant: a queued job that is cancelled never runs; a running one ends by its worker's word alone. Works in a full
 -- store, since cancelling is a way to make room.
 -- @include keys
+-- @include lanes
+-- @include policy_fifo
+-- @include policy_round_robin
+-- @include policy_fair
 -- @include assign
 
 local user, which = ARGV[1], ARGV[2]
@@ -22,10 +26,13 @@ proceed_when_full()
 local cancelled = {}
 for _, job_id in ipairs(ids) do
   local job = key('job', job_id)
-  local fields = redis.call('HMGET', job, 'user', 'state', 'lane', 'worker', 'claim')
+  local fields = redis.call('HMGET', job, 'user', 'state', 'lane', 'worker', 'claim', 'level', 'held')
   if fields[1] == user then
     if fields[2] == 'queued' and which ~= 'running' then
-      leave_lane(job_id, fields[3])
+      if not fields[7] then
+        leave_lane(job_id, fields[6], user, fields[3])
+      end
+      redis.call('ZREM', key('queued'), job_id)
       redis.call('ZREM', key('active', user), job_id)
       redis.call('HSET', job, 'state', 'cancelled', 'finished', now_ms())
       redis.call('HDEL', job, 'secrets', 'envelope', 'payload')

@@ -11,6 +11,10 @@
 -- Invariant: a claim id is bound to at most one job, however often it is asked with. One that arrives late, after the
 -- worker went on to another, is bound to none.
 -- @include keys
+-- @include lanes
+-- @include policy_fifo
+-- @include policy_round_robin
+-- @include policy_fair
 -- @include assign
 -- @include claiming
 

@@ -15,12 +15,16 @@
 -- Invariant: the result can be read before anyone sees the last event, and only the current claim can end a job,
 -- in a full store too.
 -- @include keys
+-- @include lanes
+-- @include policy_fifo
+-- @include policy_round_robin
+-- @include policy_fair
 -- @include assign
 -- @include claiming
 -- @include ending
 
 local job = key('job', ARGV[1])
-local current = redis.call('HMGET', job, 'claim', 'state', 'user', 'worker')
+local current = redis.call('HMGET', job, 'claim', 'state', 'user', 'worker', 'lane', 'claimed', 'charged')
 if current[1] ~= ARGV[2] then
   return {'lost'}
 end
@@ -31,6 +35,11 @@ proceed_when_full()
 -- Nobody receives it before this script is through. It says that the job ended, so the change is not published as well.
 redis.call('PUBLISH', key('events'), ARGV[5])
 redis.call('XADD', key('events', ARGV[1]), 'MAXLEN', '~', 5000, '*', 'batch', ARGV[13])
+local took = now_ms() - current[6]
+charge(current[3], took - (current[7] or 0))
+if ARGV[3] == 'done' then
+  learn_duration(current[5], took)
+end
 release_worker(current[4], ARGV[2])
 end_job(ARGV[1], current[3], ARGV[3], ARGV[4], tonumber(ARGV[6]), tonumber(ARGV[7]))
 if ARGV[8] == '' then

@@ -7,6 +7,10 @@
 -- Returns the id of the job that went back, or ''.
 -- Invariant: only the process that holds the name can give it up.
 -- @include keys
+-- @include lanes
+-- @include policy_fifo
+-- @include policy_round_robin
+-- @include policy_fair
 -- @include assign
 
 local worker = ARGV[1]
@@ -18,14 +22,14 @@ proceed_when_full()
 local returned = ''
 if known[2] then
   local job = key('job', known[2])
-  local fields = redis.call('HMGET', job, 'claim', 'state', 'lane', 'number', 'user', 'cancel')
-  if fields[1] == known[3] and (fields[2] == 'claimed' or fields[2] == 'running') and not fields[6] then
+  local fields = redis.call('HMGET', job, 'claim', 'state', 'user', 'cancel')
+  if fields[1] == known[3] and (fields[2] == 'claimed' or fields[2] == 'running') and not fields[4] then
     redis.call('HDEL', job, 'claim')
-    redis.call('HSET', job, 'state', 'queued')
+    refund(known[2])
     redis.call('DEL', key('lease', known[2]), key('events', known[2]))
     redis.call('SREM', key('running'), known[2])
-    enter_lane(known[2], fields[3], fields[4])
-    publish_change(fields[5])
+    return_to_lane(known[2])
+    publish_change(fields[3])
     returned = known[2]
   end
 end

@@ -9,6 +9,10 @@
 -- Returns {'ok'}, {'taken', description of the one who has the name} or {'capabilities'} when those must be stored first.
 -- Invariant: one live process has a name. What the last one with this name left unfinished goes back to the queue at once.
 -- @include keys
+-- @include lanes
+-- @include policy_fifo
+-- @include policy_round_robin
+-- @include policy_fair
 -- @include assign
 
 local worker, instance = ARGV[1], ARGV[2]

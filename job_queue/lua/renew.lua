@@ -5,7 +5,8 @@
 -- ARGV[4]  job id or ''      ARGV[5]  claim id or ''
 --
 -- Returns 'ok', 'cancel', 'lost' (the claim is another's now) or 'unknown' (the worker must register again).
--- Invariant: only PEXPIRE writes here, which needs no memory: a lease is renewed even when the store is full.
+-- Invariant: a lease is renewed even when the store is full, and one that ran out comes back as long as nobody has taken
+-- the job: what a job's worker may write is decided by its claim, the lease only tells that the worker lives.
 -- @include keys
 
 local worker = ARGV[1]
@@ -15,9 +16,12 @@ end
 -- The lease first: a worker that must register again keeps the job that it has.
 local lease = key('lease', ARGV[4])
 local has_job = ARGV[4] ~= ''
-local holds = has_job and redis.call('GET', lease) == ARGV[5]
-if holds then
-  redis.call('PEXPIRE', lease, ARGV[3])
+local job = has_job and redis.call('HMGET', key('job', ARGV[4]), 'claim', 'state', 'cancel')
+local holds = has_job and job[1] == ARGV[5] and (job[2] == 'claimed' or job[2] == 'running')
+if holds and redis.call('PEXPIRE', lease, ARGV[3]) == 0 then
+  -- It ran out, perhaps while the store was away, and nobody has taken the job.
+  proceed_when_full()
+  redis.call('SET', lease, ARGV[5], 'PX', ARGV[3])
 end
 if redis.call('PEXPIRE', key('presence', worker), ARGV[3]) == 0 then
   return 'unknown'
@@ -28,7 +32,7 @@ end
 if not holds then
   return 'lost'
 end
-if redis.call('HGET', key('job', ARGV[4]), 'cancel') then
+if job[3] then
   return 'cancel'
 end
 return 'ok'

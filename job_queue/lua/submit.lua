@@ -8,9 +8,14 @@
 -- ARGV[9]  client id                   ARGV[10] brief, what lists show of the payload
 -- ARGV[11...] needs: what a worker must have to run the job
 --
--- Returns {'stored' | 'known', number} or {'conflict'}.
--- Invariant: one id is one job. The same submit again changes nothing; another one under a known id is refused.
+-- Returns {'stored' | 'known', number}, {'conflict'}, or {'limited', name of the limit, limit}.
+-- Invariant: one id is one job. The same submit again changes nothing; another one under a known id is refused, and so is
+-- one over a limit.
 -- @include keys
+-- @include lanes
+-- @include policy_fifo
+-- @include policy_round_robin
+-- @include policy_fair
 -- @include assign
 
 local job_id, user, digest, order = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -22,6 +27,24 @@ if known[1] then
     return {'known', known[2]}
   end
   return {'conflict'}
+end
+
+local limits = redis.call('HMGET', key('policy'), 'per_person', 'in_all', 'per_minute')
+local per_person, in_all, per_minute = tonumber(limits[1]), tonumber(limits[2]), tonumber(limits[3])
+-- An empty one is no limit: tonumber('') is nil.
+if per_person and redis.call('ZCARD', key('active', user)) >= per_person then
+  return {'limited', 'per_person', per_person}
+end
+if in_all and redis.call('ZCARD', key('queued')) >= in_all then
+  return {'limited', 'in_all', in_all}
+end
+if per_minute then
+  local minute = key('submits', user .. ':' .. math.floor(now_ms() / 60000))
+  if tonumber(redis.call('GET', minute) or 0) >= per_minute then
+    return {'limited', 'per_minute', per_minute}
+  end
+  redis.call('INCR', minute)
+  redis.call('EXPIRE', minute, 120)
 end
 
 local sequence = redis.call('INCR', key('submitted'))
@@ -38,17 +61,19 @@ end
 local written = string.format('%.17g', number)
 
 local lane = ARGV[8]
+local submitted = now_ms()
 redis.call('HSET', job, 'user', user, 'digest', digest, 'number', written, 'payload', ARGV[5], 'secrets', ARGV[6],
   'envelope', ARGV[7], 'lane', lane, 'client', ARGV[9], 'brief', ARGV[10], 'state', 'queued', 'attempt', 0,
-  'submitted', now_ms())
+  'level', USUAL_LEVEL, 'submitted', submitted)
 redis.call('ZADD', key('active', user), written, job_id)
 for i = 11, #ARGV, 1000 do
   -- unpack() takes a few thousand at most.
   redis.call('SADD', key('needs', lane), unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 redis.call('EXPIRE', key('needs', lane), 60 * 60 * 24 * 90)
-if not hand_over(job_id, lane) then
-  enter_lane(job_id, lane, written)
+if not hand_over(job_id, user, lane) then
+  redis.call('ZADD', key('queued'), submitted, job_id)
+  enter_lane(job_id, USUAL_LEVEL, user, lane, written)
   publish_change(user)
 end
 return {'stored', written}

@@ -3,12 +3,21 @@
 -- KEYS[1]  prefix of the workshop
 -- ARGV[1]  lost claims after which a job is quarantined
 -- ARGV[2]  finished jobs kept for each user      ARGV[3]  milliseconds they are kept
+-- ARGV[4]  milliseconds for which nobody is taken for lost after the store, or all frontends, were away
 --
 -- Returns {ids put back into the queue, ids quarantined}.
--- Invariant: a job is taken from a worker only when its lease has run out by the store's clock.
+-- Invariant: a job is taken from a worker only when its lease has run out by the store's clock, and only after the store
+-- was there for a whole lease: leases also run out while it is away, and then the workers come back with their jobs.
 -- @include keys
+-- @include lanes
+-- @include policy_fifo
+-- @include policy_round_robin
+-- @include policy_fair
 -- @include assign
 -- @include ending
+
+-- Without a sweep for this long, the store or all frontends were away: one sweeps every second.
+local AWAY_MS = 5000
 
 -- What a live worker can run is kept as long as it lives, and 30 days longer.
 local function keep_catalogue(digest)
@@ -19,20 +28,34 @@ local function keep_catalogue(digest)
   end
 end
 
+local now = now_ms()
+local last = redis.call('GET', key('swept'))
+if last and now - last > AWAY_MS then
+  proceed_when_full()
+  redis.call('SET', key('grace'), '1', 'PX', ARGV[4])
+end
+proceed_when_full()
+redis.call('SET', key('swept'), now)
+if redis.call('EXISTS', key('grace')) == 1 then
+  return {{}, {}}
+end
+forget_old_usage()
+
 local requeued, quarantined = {}, {}
 for _, job_id in ipairs(redis.call('SMEMBERS', key('running'))) do
   if redis.call('EXISTS', key('lease', job_id)) == 0 then
     local job = key('job', job_id)
-    local fields = redis.call('HMGET', job, 'user', 'lane', 'number', 'claim', 'worker', 'cancel')
-    local user, worker = fields[1], fields[5]
+    local fields = redis.call('HMGET', job, 'user', 'claim', 'worker', 'cancel')
+    local user, worker = fields[1], fields[3]
     proceed_when_full()
-    release_worker(worker, fields[4])
+    release_worker(worker, fields[2])
+    refund(job_id)
     redis.call('HDEL', job, 'claim')
     local losses = redis.call('HINCRBY', job, 'lost', 1)
-    if fields[6] or losses >= tonumber(ARGV[1]) then
+    if fields[4] or losses >= tonumber(ARGV[1]) then
       local message = 'The prompt was cancelled while its worker ' .. worker .. ' was lost.'
       local state = 'cancelled'
-      if not fields[6] then
+      if not fields[4] then
         message = 'The prompt was given up: ' .. losses .. ' workers were lost while they ran it, the last was ' .. worker .. '.'
         state = 'quarantined'
         quarantined[#quarantined + 1] = job_id
@@ -44,9 +67,8 @@ for _, job_id in ipairs(redis.call('SMEMBERS', key('running'))) do
         cjson.encode({lost = story, user = user, client = redis.call('HGET', job, 'client')}) .. '\n')
     else
       redis.call('SREM', key('running'), job_id)
-      redis.call('HSET', job, 'state', 'queued')
       redis.call('DEL', key('events', job_id))
-      enter_lane(job_id, fields[2], fields[3])
+      return_to_lane(job_id)
       publish_change(user)
       requeued[#requeued + 1] = job_id
     end

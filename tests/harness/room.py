@@ -208,6 +208,34 @@ class Room:
         await worker.finish(await worker.take())
         return job_id
 
+    def check_lanes(self) -> None:
+        """Every queued job stands in its one lane, and each list at the number of its first entry in the one above."""
+        standing = {}
+        for level in ("front", "0", "1", "2", "3"):
+            for user, of_user in self._scores("people", level):
+                lanes = self._scores("lanes", f"{level}:{user}")
+                assert min(number for _, number in lanes) == of_user
+                for lane, of_lane in lanes:
+                    jobs = self._scores("lane", f"{level}:{user}:{lane}")
+                    assert min(number for _, number in jobs) == of_lane
+                    standing |= {job_id: (level, user, lane, number) for job_id, number in jobs}
+        queued = {job_id for job_id, _ in self._scores("queued")}
+        assert queued == {
+            key.decode().rpartition(":")[2]
+            for key in self.raw.scan_iter(self.keys.job("*"))
+            if self.raw.hget(key, "state") == b"queued"
+        }
+        for job_id in queued:
+            fields = [self.field(job_id, name) or "" for name in ("level", "user", "lane", "number")]
+            where = (*fields[:3], float(fields[3])) if not self.field(job_id, "held") else None
+            assert standing.pop(job_id, None) == where
+        assert not standing
+
+    def _scores(self, name: str, last: str = "") -> list[tuple[str, float]]:
+        return [
+            (member.decode(), score) for member, score in self.raw.zrange(self.key(name, last), 0, -1, withscores=True)
+        ]
+
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
         """Subscribe to the events' channel; yields what returns the next message, decoded."""

@@ -319,13 +319,7 @@ async def test_lanes_stand_in_the_order_of_their_first_jobs_whatever_happens(roo
                 await room.queue.sweep()
             else:
                 await worker.finish(job)
-        heads = {
-            lane: room.raw.zrange(room.key("lane", lane.decode()), 0, 0, withscores=True)[0][1]
-            for lane in room.raw.zrange(room.key("lanes"), 0, -1)
-        }
-        assert dict(room.raw.zrange(room.key("lanes"), 0, -1, withscores=True)) == heads
-        queued = [job for job in await room.queue.active(ADA) if not job.is_running]
-        assert sum(room.raw.zcard(room.key("lane", lane.decode())) for lane in heads) == len(queued)
+        room.check_lanes()
 
 
 def needs_of(room: Room, job_id: str) -> set[bytes]:

@@ -166,6 +166,7 @@ async def test_the_heartbeat_tells_of_a_lost_job(room: Room, tmp_path: Path) -> 
     job_id = await room.submit()
     job = await worker.take()
     await room.let_lease_run_out(job_id)
+    await room.queue.sweep()
     with Heartbeat(worker, tmp_path) as heartbeat:
         heartbeat.watch(job)
         assert await heartbeat.says() == f"lost {job_id} {job.claim}"

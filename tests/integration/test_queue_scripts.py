@@ -21,13 +21,15 @@ EVERY_FILE = [*SCRIPTS, *INCLUDES]
 #: Commands that the scripts may use: all are in Redis 6.2 as they are used here, and none looks at the whole store.
 ALLOWED = {"DEL", "EXISTS", "EXPIRE", "PERSIST", "PEXPIRE", "TTL", "GET", "INCR", "SET", "RPUSH", "XADD"}
 ALLOWED |= {"HDEL", "HGET", "HGETALL", "HINCRBY", "HMGET", "HSET", "SADD", "SDIFF", "SMEMBERS", "SREM"}
-ALLOWED |= {"ZADD", "ZCARD", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "PUBLISH", "TIME"}
+ALLOWED |= {"ZADD", "ZCARD", "ZMSCORE", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE", "ZSCORE"}
+ALLOWED |= {"PUBLISH", "TIME"}
 #: Options of those commands that came after 6.2.
 TOO_NEW = re.compile(r"'(?:PX|EX|NX|XX|GT|LT)AT?'")
 CALL = re.compile(r"redis\.p?call\('([A-Za-z]+)'((?:[^()]|\([^()]*\))*)")
 #: Key names that only scripts, or only Python, have to do with.
-SCRIPTS_ONLY = {"active", "ends", "ended", "fits", "history", "idle", "lane", "lanes", "lease", "needs", "nothing"}
-SCRIPTS_ONLY |= {"running", "submitted"}
+SCRIPTS_ONLY = {"active", "fits", "history", "idle", "lane", "lanes", "lease", "needs", "nothing"}
+SCRIPTS_ONLY |= {"running", "submitted", "people", "queued", "served", "turns", "usage", "kind", "reserved", "submits"}
+SCRIPTS_ONLY |= {"grace", "swept"}
 PYTHON_ONLY = {"catalogues-seen", "replies", "script-file"}
 
 

@@ -54,7 +54,7 @@ async def test_fifty_submits_at_once_with_one_id_are_one_job(room: Room) -> None
     numbers = await asyncio.gather(*(room.queue.submit(asked) for _ in range(50)))
     assert set(numbers) == {numbers[0]}
     assert await order_of(room) == [asked.job_id]
-    assert room.raw.zcard(room.key("lane", room.field(asked.job_id, "lane") or "")) == 1
+    assert room.raw.zcard(room.key("lane", f"2:{ADA}:" + (room.field(asked.job_id, "lane") or ""))) == 1
 
 
 @pytest.mark.parametrize(

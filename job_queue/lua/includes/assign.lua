@@ -1,4 +1,8 @@
--- Choosing a job for a worker and binding it to a claim. Needs includes/keys.lua.
+-- Choosing a job for a worker and binding it to a claim. Needs includes/lanes.lua and the policies.
+
+local POLICIES = {fifo = pick_fifo, round_robin = pick_round_robin, fair = pick_fair}
+-- A level at which people wait gets a job at least this often, whatever goes on at the levels above.
+local PATIENCE_MS = 600000
 
 -- Whether a catalogue offers everything that the jobs of a lane need. The answer for a pair never changes, since both
 -- are named by their content, so it is remembered.
@@ -17,34 +21,54 @@ local function lane_fits(catalogue, lane)
   return #missing == 0
 end
 
--- The id of the first queued job that this catalogue can run, and its lane; the lower number first.
-local function first_job(catalogue)
-  for _, lane in ipairs(redis.call('ZRANGE', key('lanes'), 0, -1)) do
-    if lane_fits(catalogue, lane) then
-      return redis.call('ZRANGE', key('lane', lane), 0, 0)[1], lane
+-- The lane of a person's first job at a level that this catalogue can run, and its number.
+local function first_lane(level, user, catalogue)
+  local lanes = redis.call('ZRANGE', key('lanes', level .. ':' .. user), 0, -1, 'WITHSCORES')
+  for i = 1, #lanes, 2 do
+    if lane_fits(catalogue, lanes[i]) then
+      return lanes[i], tonumber(lanes[i + 1])
     end
   end
 end
 
--- Invariant: the lanes stand in the order of their first jobs, and a lane without a job is not among them.
-local function place_lane(lane)
-  local head = redis.call('ZRANGE', key('lane', lane), 0, 0, 'WITHSCORES')
-  if head[1] then
-    redis.call('ZADD', key('lanes'), head[2], lane)
-  else
-    redis.call('ZREM', key('lanes'), lane)
+-- The levels in the order in which they are looked at: those that have waited too long come before their turn.
+local function levels_in_order()
+  local served = redis.call('HMGET', key('served'), unpack(LEVELS))
+  local due, others = {}, {}
+  for i, level in ipairs(LEVELS) do
+    local waits = i > 1 and served[i] and now_ms() - served[i] > PATIENCE_MS
+    local list = waits and due or others
+    list[#list + 1] = level
   end
+  for _, level in ipairs(others) do
+    due[#due + 1] = level
+  end
+  return due
 end
 
-local function leave_lane(job_id, lane)
-  redis.call('ZREM', key('lane', lane), job_id)
-  place_lane(lane)
-end
-
-local function enter_lane(job_id, lane, score)
-  redis.call('ZADD', key('lane', lane), score, job_id)
-  redis.call('EXPIRE', key('needs', lane), 60 * 60 * 24 * 90)
-  place_lane(lane)
+-- The first queued job that a worker with this catalogue may run: its level, person and lane, or nothing.
+-- `only` is the one person that the worker is reserved for, or nil.
+local function choose(catalogue, only)
+  local mode = redis.call('HGET', key('policy'), 'mode') or 'fair'
+  for _, level in ipairs(levels_in_order()) do
+    local people
+    if only then
+      people = {only, '0'}
+    else
+      people = redis.call('ZRANGE', key('people', level), 0, -1, 'WITHSCORES')
+    end
+    if #people > 0 then
+      -- Ahead of all is ahead of all, also under another policy.
+      local pick = level == 'front' and pick_fifo or POLICIES[mode]
+      local user, lane = pick(people, function(user)
+        return first_lane(level, user, catalogue)
+      end)
+      if user then
+        redis.call('HSET', key('served'), level, now_ms())
+        return level, user, lane
+      end
+    end
+  end
 end
 
 -- What a worker is told of a job: the fields it needs to run it.
@@ -55,26 +79,49 @@ end
 
 -- Bind a job that stands in no lane to a worker's claim. Returns the job for the worker.
 -- Invariant: a job has at most one claim, and the lease key exists from the moment the claim does.
-local function bind(job_id, worker, claim, lease_ms)
+local function bind(job_id, user, lane, worker, claim, lease_ms)
   local job = key('job', job_id)
+  local expected = tonumber(redis.call('HGET', key('kind', lane), 'duration') or USUAL_MS)
   redis.call('HINCRBY', job, 'attempt', 1)
-  redis.call('HSET', job, 'state', 'claimed', 'claim', claim, 'worker', worker, 'claimed', now_ms())
+  redis.call('HSET', job, 'state', 'claimed', 'claim', claim, 'worker', worker, 'claimed', now_ms(), 'charged', expected)
   redis.call('SADD', key('running'), job_id)
   redis.call('SET', key('lease', job_id), claim, 'PX', lease_ms)
   redis.call('HSET', key('worker', worker), 'claim', claim, 'job', job_id)
   redis.call('HDEL', key('idle'), worker)
-  local told = job_for_worker(job_id)
-  publish_change(told[2])
-  return told
+  -- Now and not at the end, or one person would get all the workers at once.
+  charge(user, expected)
+  take_turn(user)
+  publish_change(user)
+  return job_for_worker(job_id)
+end
+
+-- What a person was charged for a job that did not run to its end.
+local function refund(job_id)
+  local fields = redis.call('HMGET', key('job', job_id), 'user', 'charged')
+  charge(fields[1], -(fields[2] or 0))
+end
+
+local function is_paused()
+  return redis.call('HGET', key('policy'), 'paused') == '1'
+end
+
+local function reserved_for(worker)
+  return redis.call('HGET', key('reserved'), worker) or nil
 end
 
 -- Bind the worker's best job to its claim. Returns the job for the worker, or nil when nothing fits it.
 local function assign(worker, claim, catalogue, lease_ms)
-  local job_id, lane = first_job(catalogue)
-  if job_id then
-    leave_lane(job_id, lane)
-    return bind(job_id, worker, claim, lease_ms)
+  if is_paused() then
+    return nil
   end
+  local level, user, lane = choose(catalogue, reserved_for(worker))
+  if not level then
+    return nil
+  end
+  local job_id = redis.call('ZRANGE', key('lane', level .. ':' .. user .. ':' .. lane), 0, 0)[1]
+  leave_lane(job_id, level, user, lane)
+  redis.call('ZREM', key('queued'), job_id)
+  return bind(job_id, user, lane, worker, claim, lease_ms)
 end
 
 -- Fields in one string, each behind its length as four bytes, for the one reply that is no script's: an inbox item.
@@ -105,12 +152,14 @@ local function each_idle_worker(offer)
   return false
 end
 
--- Hand a new job to a worker that waits for one; true if there is one that can run it. A worker waits only while nothing
--- in the lanes fits it, so the job overtakes none.
-local function hand_over(job_id, lane)
-  return each_idle_worker(function(worker, request)
-    if lane_fits(request.catalogue, lane) then
-      put_in_inbox(worker, bind(job_id, worker, request.claim, request.lease_ms), request.lease_ms)
+-- Hand a new job to a worker that waits for one; true if there is one that may run it. A worker waits only while nothing
+-- in the lanes is for it, so the job overtakes none.
+local function hand_over(job_id, user, lane)
+  return not is_paused() and each_idle_worker(function(worker, request)
+    local only = reserved_for(worker)
+    if (not only or only == user) and lane_fits(request.catalogue, lane) then
+      local job = bind(job_id, user, lane, worker, request.claim, request.lease_ms)
+      put_in_inbox(worker, job, request.lease_ms)
       return true
     end
   end)
@@ -120,12 +169,12 @@ end
 local function feed_idle_workers()
   local nothing_for = {}
   each_idle_worker(function(worker, request)
-    local catalogue = request.catalogue
-    local job = not nothing_for[catalogue] and assign(worker, request.claim, catalogue, request.lease_ms)
+    local kind = request.catalogue .. (reserved_for(worker) or '')
+    local job = not nothing_for[kind] and assign(worker, request.claim, request.catalogue, request.lease_ms)
     if job then
       put_in_inbox(worker, job, request.lease_ms)
     else
-      nothing_for[catalogue] = true
+      nothing_for[kind] = true
     end
   end)
 end

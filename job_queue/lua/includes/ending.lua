@@ -7,6 +7,13 @@ local function release_worker(worker, claim)
   end
 end
 
+-- How long jobs of a kind take, as a moving average in which the last few count most.
+local function learn_duration(lane, ms)
+  local known = redis.call('HGET', key('kind', lane), 'duration')
+  redis.call('HSET', key('kind', lane), 'duration', known and known + 0.3 * (ms - known) or ms)
+  redis.call('EXPIRE', key('kind', lane), 7776000)
+end
+
 -- Put a job into its final state. Invariant: it leaves every place where live jobs are, so it ends exactly once.
 local function end_job(job_id, user, state, result, history_size, history_ms)
   local job = key('job', job_id)

@@ -1,0 +1,51 @@
+-- Where queued jobs stand. Needs includes/keys.lua.
+--
+-- Jobs with the same needs share a lane, so whether a worker can run them is worked out once for all of them. A person has
+-- lanes at each level, the instructor's priority. What stands where:
+--   people:<level>               who has jobs at a level, each at the number of their first job there
+--   lanes:<level>:<user>         a person's lanes at a level, each at the number of its first job
+--   lane:<level>:<user>:<lane>   the jobs of a lane, by number
+--   queued                       every queued job, held ones too, by the time of its submit
+
+-- The first goes first; 'front' is where an instructor moves a job ahead of all.
+local LEVELS = {'front', '0', '1', '2', '3'}
+local USUAL_LEVEL = '2'
+
+-- Invariant: each list stands in the one above it at the number of its first entry, and an empty one does not.
+local function place_lane(level, user, lane)
+  local mine = level .. ':' .. user
+  local head = redis.call('ZRANGE', key('lane', mine .. ':' .. lane), 0, 0, 'WITHSCORES')
+  if head[1] then
+    redis.call('ZADD', key('lanes', mine), head[2], lane)
+  else
+    redis.call('ZREM', key('lanes', mine), lane)
+  end
+  head = redis.call('ZRANGE', key('lanes', mine), 0, 0, 'WITHSCORES')
+  if head[1] then
+    redis.call('ZADD', key('people', level), head[2], user)
+  else
+    redis.call('ZREM', key('people', level), user)
+  end
+end
+
+local function leave_lane(job_id, level, user, lane)
+  redis.call('ZREM', key('lane', level .. ':' .. user .. ':' .. lane), job_id)
+  place_lane(level, user, lane)
+end
+
+local function enter_lane(job_id, level, user, lane, number)
+  if redis.call('EXISTS', key('people', level)) == 0 then
+    -- A level's patience begins when somebody waits at it.
+    redis.call('HSET', key('served'), level, now_ms())
+  end
+  redis.call('ZADD', key('lane', level .. ':' .. user .. ':' .. lane), number, job_id)
+  place_lane(level, user, lane)
+end
+
+-- A claimed job that lost its worker stands where it stood.
+local function return_to_lane(job_id)
+  local job = redis.call('HMGET', key('job', job_id), 'level', 'user', 'lane', 'number', 'submitted')
+  redis.call('HSET', key('job', job_id), 'state', 'queued')
+  redis.call('ZADD', key('queued'), job[5], job_id)
+  enter_lane(job_id, job[1], job[2], job[3], job[4])
+end
