@@ -18,8 +18,6 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from .job_queue.jobs import QueueMode
-
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -31,6 +29,7 @@ REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 Mode = Literal["standalone", "frontend", "worker", "off"]
+QueueMode = Literal["fifo", "round_robin", "fair"]
 
 
 class SettingsError(Exception):
@@ -48,7 +47,7 @@ class Settings(BaseModel):
     worker_id: str = Field("", validate_default=True, description="name of this worker, stable across restarts")
     frontend_url: str | None = Field(None, description="where a worker reaches the frontend for files")
     shared_folder: Path | None = Field(None, description="folder that frontend and workers both see")
-    queue_mode: QueueMode = Field("fair", description="who goes next: fair, round_robin or fifo")
+    queue_mode: QueueMode = Field("fair", description="who goes next")
     lease: float = Field(30, ge=1, description="seconds until a silent worker's job is given to another")
     history_size: int = Field(1000, ge=1, description="finished jobs kept for each person")
     history_days: float = Field(30, gt=0, description="days a finished job is kept")

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 Order = Literal["back", "front"]
 State = Literal["queued", "claimed", "running", "done", "error", "cancelled", "quarantined"]
@@ -105,10 +105,10 @@ class Policy:
     @classmethod
     def from_fields(cls, fields: dict[bytes, bytes]) -> Policy:
         """From the hash in the store; what is not there is as ``fair`` without limits."""
-        mode = fields.get(b"mode", b"fair").decode()
+        mode = fields.get(b"mode", b"").decode()
         limits = {name: fields.get(name.encode()) for name in ("per_person", "in_all", "per_minute")}
         return cls(
-            mode if mode in get_args(QueueMode) else "fair",  # type: ignore[arg-type] - checked right here
+            cast(QueueMode, mode) if mode in get_args(QueueMode) else "fair",
             fields.get(b"paused") == b"1",
             **{name: int(most) if most else None for name, most in limits.items()},
         )

@@ -208,6 +208,31 @@ def test_a_worker_that_is_told_to_end_gives_its_job_back(fragile: Pair, tmp_path
         ends_once(client, job)
 
 
+@pytest.mark.parametrize("ends_meanwhile", [False, True], ids=["running", "ending"])
+def test_a_frontend_that_is_killed_loses_nothing_of_a_running_job(
+    fragile: Pair, tmp_path: Path, ends_meanwhile: bool
+) -> None:
+    with Client(fragile.frontend.address) as client:
+        job = client.submit(graphs.gated(tmp_path / "gate"))
+        started(client, job)
+        waiting = client.submit(graphs.image("waits", color=graphs.number() % 2**24))
+        before = len(client.events)
+        fragile.frontend.kill()
+        if ends_meanwhile:
+            (tmp_path / "gate").touch()
+            time.sleep(1.0)  # the job ends and its picture cannot be brought; there is no condition to wait for
+        fragile.frontend.start().wait_ready()
+        client.connect()
+        if not ends_meanwhile:
+            client.wait_for(lambda event: event.kind == "executing" and event.data["node"] == "1")
+            (tmp_path / "gate").touch()
+        del client.events[:before]
+        for each in (job, waiting):
+            ends_once(client, each)
+        (image,) = client.history(job)[job]["outputs"]["2"]["images"]
+        assert client.view(**image).startswith(b"\x89PNG")
+
+
 def test_an_interrupt_of_a_job_whose_worker_is_lost_ends_it(fragile: Pair, tmp_path: Path) -> None:
     with Client(fragile.frontend.address) as client:
         job = client.submit(graphs.gated(tmp_path / "never"))

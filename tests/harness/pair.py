@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Literal
 
 from .discovery import ComfyInstall
-from .processes import READY_SECONDS, ComfyProcess, ProcessFailed, RedisServer, is_listed, tail
+from .processes import READY_SECONDS, ComfyProcess, ProcessFailed, RedisServer, known_workers, tail
 
 Transport = Literal["shared", "http"]
 
@@ -84,7 +84,7 @@ class Pair:
         return self.workers[0]
 
     def start(self, timeout: float = READY_SECONDS) -> Pair:
-        """Start everything side by side and wait until the frontend's store lists every worker."""
+        """Start everything side by side and wait until the frontend knows every worker."""
         try:
             if self._own_store:
                 self.store.start()
@@ -92,8 +92,7 @@ class Pair:
                 process.start()
             for process in (*self.workers, self.frontend):
                 process.wait_ready(timeout)
-            for index, worker in enumerate(self.workers):
-                wait_listed(self.store.url, f"worker{index}", timeout, worker)
+            wait_until_known(self.frontend, len(self.workers), timeout)
         except BaseException:
             self.stop()
             raise
@@ -122,14 +121,16 @@ class Pair:
         self.stop()
 
 
-def wait_listed(store_url: str, worker_id: str, timeout: float, process: ComfyProcess) -> None:
-    """Wait until the store lists a worker.
+def wait_until_known(frontend: ComfyProcess, workers: int, timeout: float) -> None:
+    """Wait until a frontend knows this many live workers, and so what they can run.
 
     Raises:
-        ProcessFailed: it is not listed after ``timeout`` seconds.
+        ProcessFailed: it does not after ``timeout`` seconds.
     """
     deadline = time.monotonic() + timeout
-    while not is_listed(store_url, worker_id):
+    while known_workers(frontend.url) < workers:
         if time.monotonic() > deadline:
-            raise ProcessFailed(f"{worker_id} is not in the store after {timeout} s:\n{tail(process.log)}")
+            raise ProcessFailed(
+                f"the frontend does not know {workers} workers after {timeout} s:\n{tail(frontend.log)}"
+            )
         time.sleep(0.05)

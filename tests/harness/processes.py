@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import shutil
 import signal
@@ -301,6 +302,15 @@ def answers(url: str) -> bool:
         return error.code < 500
     except (OSError, ValueError):
         return False
+
+
+def known_workers(frontend_url: str) -> int:
+    """How many live workers a frontend knows; 0 while it does not answer."""
+    try:
+        with urllib.request.urlopen(f"{frontend_url}/comfyume/health", timeout=5) as response:
+            return int(json.load(response)["workers"])
+    except (OSError, ValueError):
+        return 0
 
 
 def is_listed(store_url: str, worker_id: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from comfyume import settings
+from comfyume.job_queue.jobs import QueueMode
 
 ROOT = Path(settings.__file__).resolve().parent
 STORE = {"COMFYUME_REDIS_URL": "redis://127.0.0.1:6379"}
@@ -143,3 +144,7 @@ def settings_table() -> str:
         default = DEFAULTS_IN_WORDS.get(name) or f"`{field.default}`"
         rows.append(f"| `COMFYUME_{name.upper()}` | {meaning} | {default} |")
     return "\n".join(rows)
+
+
+def test_the_modes_of_the_queue_are_those_that_the_queue_has():
+    assert set(typing.get_args(settings.QueueMode)) == set(typing.get_args(QueueMode))
