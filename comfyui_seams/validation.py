@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,25 @@ class Verdict:
         error = self.error or {}
         node_id = str((error.get("extra_info") or {}).get("node_id", ""))
         return node_id, f"{error.get('message', 'Invalid prompt')} {error.get('details', '')}".strip()
+
+
+def validate_now(prompt_id: str, prompt: dict[str, Any], outputs: list[str] | None) -> Verdict:
+    """Check a graph in a thread that has no event loop.
+
+    ComfyUI's check is a coroutine that waits for nothing unless a node's own check is one. So it is run without a loop
+    first, which takes half the time. What it finds wrong then may be the missing loop, and is checked again with one;
+    that does no harm, since the check changes nothing but the types of values.
+    """
+    coroutine = validate(prompt_id, prompt, outputs)
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        verdict: Verdict = done.value
+        if verdict.valid:
+            return verdict
+    finally:
+        coroutine.close()
+    return asyncio.run(validate(prompt_id, prompt, outputs))
 
 
 async def validate(prompt_id: str, prompt: dict[str, Any], outputs: list[str] | None) -> Verdict:

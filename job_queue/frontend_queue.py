@@ -217,8 +217,8 @@ class FrontendQueue:
     async def kept_events(self, job_id: str) -> list[Batch]:
         """The kept events of a job's current attempt, from the first."""
         with store_errors():
-            entries = await self._client.xrange(self._keys.events(job_id))
-        return [batch for _, fields in entries if isinstance(batch := decode(fields[b"batch"]), Batch)]
+            entries = await self._client.lrange(self._keys.events(job_id), 0, -1)
+        return [batch for entry in entries if isinstance(batch := decode(entry), Batch)]
 
     async def sweep(self) -> tuple[list[str], list[str]]:
         """Give back the jobs of lost workers.

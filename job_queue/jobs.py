@@ -67,6 +67,7 @@ class Submission:
             lane_of(self.needs),
             self.client,
             encode_json(self.brief),
+            models_of(self.needs),
             *sorted(self.needs),
         ]
 
@@ -87,6 +88,7 @@ class Policy:
         per_person: most jobs of one person that have not ended; None for no limit.
         in_all: most queued jobs of all; None for no limit.
         per_minute: most submits of one person within a minute; None for no limit.
+        affinity: seconds for which somebody may be passed over for jobs whose models a worker has loaded already.
     """
 
     mode: QueueMode = "fair"
@@ -94,12 +96,14 @@ class Policy:
     per_person: int | None = 500
     in_all: int | None = 20_000
     per_minute: int | None = None
+    affinity: float = 600.0
 
     def arguments(self) -> list[str]:
         """The arguments of ``configure.lua`` behind the first."""
         limits = {"per_person": self.per_person, "in_all": self.in_all, "per_minute": self.per_minute}
         pairs = {"mode": self.mode, "paused": "1" if self.paused else ""}
         pairs |= {name: "" if most is None else str(most) for name, most in limits.items()}
+        pairs["affinity_ms"] = str(int(self.affinity * 1000))
         return [word for pair in pairs.items() for word in pair]
 
     @classmethod
@@ -110,8 +114,16 @@ class Policy:
         return cls(
             cast(QueueMode, mode) if mode in get_args(QueueMode) else "fair",
             fields.get(b"paused") == b"1",
+            affinity=int(fields.get(b"affinity_ms") or 600_000) / 1000,
             **{name: int(most) if most else None for name, most in limits.items()},
         )
+
+
+@lru_cache(maxsize=1_000)
+def models_of(needs: frozenset[str]) -> str:
+    """A name for the models among these needs; empty when there are none."""
+    models = sorted(need for need in needs if need.startswith("model:"))
+    return hashlib.sha1("\n".join(models).encode(), usedforsecurity=False).hexdigest()[:16] if models else ""
 
 
 @lru_cache(maxsize=1_000)

@@ -66,7 +66,7 @@ class Keys:
         return f"{self.prefix}job:{job_id}"
 
     def events(self, job_id: str) -> str:
-        """Stream of one job's events that are kept."""
+        """List of the batches of one job's events that are kept."""
         return f"{self.prefix}events:{job_id}"
 
     def worker(self, name: str) -> str:

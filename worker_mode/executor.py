@@ -65,7 +65,6 @@ class Executor:
         self._names = PublishedNames()
         self._running: RunningJob | None = None
         self._next: ClaimedJob | None = None
-        self._private_loop: asyncio.AbstractEventLoop | None = None
 
     def get(self, timeout: float | None) -> tuple[QueueItem, RunningJob] | None:
         """The next item to execute; None when the time is over or after ``wake``."""
@@ -160,12 +159,8 @@ class Executor:
         asyncio.run_coroutine_threadsafe(fetch_all(), self._loop).result()
 
     def _validate(self, job: ClaimedJob) -> list[str]:
-        if self._private_loop is None:
-            self._private_loop = asyncio.new_event_loop()
         payload = job.payload
-        verdict = self._private_loop.run_until_complete(
-            validation.validate(job.job_id, payload["prompt"], payload["outputs"])
-        )
+        verdict = validation.validate_now(job.job_id, payload["prompt"], payload["outputs"])
         if verdict.valid:
             return verdict.outputs
         node_id, problem = verdict.first_problem()

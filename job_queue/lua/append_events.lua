@@ -8,6 +8,9 @@
 -- Invariant: a worker whose claim is not the job's current one publishes nothing. A full store stops no running job.
 -- @include keys
 
+-- A job that never stops talking keeps the last ones.
+local MOST_BATCHES = 5000
+
 local job = key('job', ARGV[1])
 local current = redis.call('HMGET', job, 'claim', 'state')
 if current[1] ~= ARGV[2] or (current[2] ~= 'claimed' and current[2] ~= 'running') then
@@ -22,5 +25,7 @@ proceed_when_full()
 if current[2] == 'claimed' then
   redis.call('HSET', job, 'state', 'running', 'started', now_ms())
 end
-redis.call('XADD', key('events', ARGV[1]), 'MAXLEN', '~', 5000, '*', 'batch', ARGV[4])
+if redis.call('RPUSH', key('events', ARGV[1]), ARGV[4]) > MOST_BATCHES then
+  redis.call('LTRIM', key('events', ARGV[1]), -MOST_BATCHES, -1)
+end
 return 'ok'

@@ -34,7 +34,7 @@ end
 proceed_when_full()
 -- Nobody receives it before this script is through. It says that the job ended, so the change is not published as well.
 redis.call('PUBLISH', key('events'), ARGV[5])
-redis.call('XADD', key('events', ARGV[1]), 'MAXLEN', '~', 5000, '*', 'batch', ARGV[13])
+redis.call('RPUSH', key('events', ARGV[1]), ARGV[13])
 local took = now_ms() - current[6]
 charge(current[3], took - (current[7] or 0))
 if ARGV[3] == 'done' then

@@ -6,7 +6,8 @@
 -- ARGV[5]  payload, kept for history   ARGV[6]  secrets, deleted when the job ends
 -- ARGV[7]  envelope, for the worker    ARGV[8]  lane: digest of the needs
 -- ARGV[9]  client id                   ARGV[10] brief, what lists show of the payload
--- ARGV[11...] needs: what a worker must have to run the job
+-- ARGV[11] digest of the models among the needs, '' for none
+-- ARGV[12...] needs: what a worker must have to run the job
 --
 -- Returns {'stored' | 'known', number}, {'conflict'}, or {'limited', name of the limit, limit}.
 -- Invariant: one id is one job. The same submit again changes nothing; another one under a known id is refused, and so is
@@ -29,7 +30,7 @@ if known[1] then
   return {'conflict'}
 end
 
-local limits = redis.call('HMGET', key('policy'), 'per_person', 'in_all', 'per_minute')
+local limits = redis.call('HMGET', key('policy'), 'per_person', 'in_all', 'per_minute', 'paused')
 local per_person, in_all, per_minute = tonumber(limits[1]), tonumber(limits[2]), tonumber(limits[3])
 -- An empty one is no limit: tonumber('') is nil.
 if per_person and redis.call('ZCARD', key('active', user)) >= per_person then
@@ -66,12 +67,19 @@ redis.call('HSET', job, 'user', user, 'digest', digest, 'number', written, 'payl
   'envelope', ARGV[7], 'lane', lane, 'client', ARGV[9], 'brief', ARGV[10], 'state', 'queued', 'attempt', 0,
   'level', USUAL_LEVEL, 'submitted', submitted)
 redis.call('ZADD', key('active', user), written, job_id)
-for i = 11, #ARGV, 1000 do
-  -- unpack() takes a few thousand at most.
-  redis.call('SADD', key('needs', lane), unpack(ARGV, i, math.min(i + 999, #ARGV)))
+if redis.call('TTL', key('needs', lane)) < 60 * 60 * 24 * 60 then
+  -- Not known yet, or not used for a month.
+  for i = 12, #ARGV, 1000 do
+    -- unpack() takes a few thousand at most.
+    redis.call('SADD', key('needs', lane), unpack(ARGV, i, math.min(i + 999, #ARGV)))
+  end
+  redis.call('EXPIRE', key('needs', lane), 60 * 60 * 24 * 90)
+  if ARGV[11] ~= '' then
+    redis.call('HSET', key('kind', lane), 'models', ARGV[11])
+  end
+  redis.call('EXPIRE', key('kind', lane), 60 * 60 * 24 * 90)
 end
-redis.call('EXPIRE', key('needs', lane), 60 * 60 * 24 * 90)
-if not hand_over(job_id, user, lane) then
+if limits[4] == '1' or not hand_over(job_id, user, lane, ARGV[11]) then
   redis.call('ZADD', key('queued'), submitted, job_id)
   enter_lane(job_id, USUAL_LEVEL, user, lane, written)
   publish_change(user)

@@ -157,9 +157,9 @@ async def test_finishing_twice_changes_nothing_the_second_time(room: Room) -> No
     job_id = await room.submit()
     job = await worker.take()
     await worker.finish(job, "done", text="first")
-    before = room.raw.hgetall(room.keys.job(job_id)), room.raw.xlen(room.keys.events(job_id))
+    before = room.raw.hgetall(room.keys.job(job_id)), room.raw.llen(room.keys.events(job_id))
     await worker.finish(job, "error", text="second")
-    assert (room.raw.hgetall(room.keys.job(job_id)), room.raw.xlen(room.keys.events(job_id))) == before
+    assert (room.raw.hgetall(room.keys.job(job_id)), room.raw.llen(room.keys.events(job_id))) == before
     assert await room.queue.history_ids(ADA) == [job_id]
     reply = await worker.run_script("finish", job_id, job.claim, "done", "{}", b"{}\n", 10, 1000)
     assert reply == [b"known"]

@@ -169,6 +169,4 @@ def _dump(room: Room, key: bytes) -> list[bytes]:
         return [part for pair in room.raw.hgetall(key).items() for part in pair]
     if kind == b"list":
         return room.raw.lrange(key, 0, -1)
-    if kind == b"stream":
-        return [value for _, fields in room.raw.xrange(key) for value in fields.values()]
     return [room.raw.get(key)] if kind == b"string" else []

@@ -1,8 +1,12 @@
 -- Choosing a job for a worker and binding it to a claim. Needs includes/lanes.lua and the policies.
 
-local POLICIES = {fifo = pick_fifo, round_robin = pick_round_robin, fair = pick_fair}
+local POLICIES = {fifo = order_fifo, round_robin = order_round_robin, fair = order_fair}
 -- A level at which people wait gets a job at least this often, whatever goes on at the levels above.
 local PATIENCE_MS = 600000
+-- For so long somebody may be passed over for people whose jobs need the models that a worker has loaded already.
+local USUAL_AFFINITY_MS = 600000
+-- Among so many people such a job is looked for.
+local MOST_LOOKED_AT = 100
 
 -- Whether a catalogue offers everything that the jobs of a lane need. The answer for a pair never changes, since both
 -- are named by their content, so it is remembered.
@@ -46,10 +50,46 @@ local function levels_in_order()
   return due
 end
 
--- The first queued job that a worker with this catalogue may run: its level, person and lane, or nothing.
--- `only` is the one person that the worker is reserved for, or nil.
-local function choose(catalogue, only)
-  local mode = redis.call('HGET', key('policy'), 'mode') or 'fair'
+-- The models that jobs of a lane load, as one word; '' for none.
+local function models_of(lane)
+  return redis.call('HGET', key('kind', lane), 'models') or ''
+end
+
+-- Of the people in the order of the policy the first one; or another one whose job needs the models that the worker has
+-- loaded, while the first has not been passed over for too long. Loading others can take longer than the job.
+local function prefer_loaded(next_person, worker)
+  local first_user, first_lane = next_person()
+  if not first_user then
+    return nil
+  end
+  local loaded = redis.call('HGET', key('worker', worker), 'loaded')
+  local models = models_of(first_lane)
+  if not loaded or models == '' or models == loaded then
+    return first_user, first_lane
+  end
+  local passed_since = redis.call('HGET', key('passed'), first_user)
+  local patience = tonumber(redis.call('HGET', key('policy'), 'affinity_ms') or USUAL_AFFINITY_MS)
+  if patience == 0 or (passed_since and now_ms() - passed_since >= patience) then
+    return first_user, first_lane
+  end
+  for _ = 1, MOST_LOOKED_AT do
+    local user, lane = next_person()
+    if not user then
+      break
+    end
+    if models_of(lane) == loaded then
+      if not passed_since then
+        redis.call('HSET', key('passed'), first_user, now_ms())
+      end
+      return user, lane
+    end
+  end
+  return first_user, first_lane
+end
+
+-- The queued job that a worker with this catalogue is to run: its level, person and lane, or nothing.
+-- `only` is the one person that the worker is reserved for, or nil; `mode` names the policy.
+local function choose(worker, catalogue, only, mode)
   for _, level in ipairs(levels_in_order()) do
     local people
     if only then
@@ -59,10 +99,16 @@ local function choose(catalogue, only)
     end
     if #people > 0 then
       -- Ahead of all is ahead of all, also under another policy.
-      local pick = level == 'front' and pick_fifo or POLICIES[mode]
-      local user, lane = pick(people, function(user)
+      local order = level == 'front' and order_fifo or POLICIES[mode]
+      local next_person = order(people, function(user)
         return first_lane(level, user, catalogue)
       end)
+      local user, lane
+      if level == 'front' then
+        user, lane = next_person()
+      else
+        user, lane = prefer_loaded(next_person, worker)
+      end
       if user then
         redis.call('HSET', key('served'), level, now_ms())
         return level, user, lane
@@ -80,19 +126,26 @@ end
 -- Bind a job that stands in no lane to a worker's claim. Returns the job for the worker.
 -- Invariant: a job has at most one claim, and the lease key exists from the moment the claim does.
 local function bind(job_id, user, lane, worker, claim, lease_ms)
-  local job = key('job', job_id)
-  local expected = tonumber(redis.call('HGET', key('kind', lane), 'duration') or USUAL_MS)
-  redis.call('HINCRBY', job, 'attempt', 1)
-  redis.call('HSET', job, 'state', 'claimed', 'claim', claim, 'worker', worker, 'claimed', now_ms(), 'charged', expected)
+  local kind = redis.call('HMGET', key('kind', lane), 'duration', 'models')
+  local expected = tonumber(kind[1] or USUAL_MS)
+  local told = job_for_worker(job_id)
+  told[7], told[8] = tostring(told[7] + 1), claim
+  redis.call('HSET', key('job', job_id), 'state', 'claimed', 'claim', claim, 'worker', worker, 'claimed', now_ms(),
+    'attempt', told[7], 'charged', expected)
   redis.call('SADD', key('running'), job_id)
   redis.call('SET', key('lease', job_id), claim, 'PX', lease_ms)
   redis.call('HSET', key('worker', worker), 'claim', claim, 'job', job_id)
+  if kind[2] then
+    redis.call('HSET', key('worker', worker), 'loaded', kind[2])
+    -- Only for the sake of models is anybody passed over.
+    redis.call('HDEL', key('passed'), user)
+  end
   redis.call('HDEL', key('idle'), worker)
   -- Now and not at the end, or one person would get all the workers at once.
   charge(user, expected)
   take_turn(user)
   publish_change(user)
-  return job_for_worker(job_id)
+  return told
 end
 
 -- What a person was charged for a job that did not run to its end.
@@ -101,20 +154,20 @@ local function refund(job_id)
   charge(fields[1], -(fields[2] or 0))
 end
 
-local function is_paused()
-  return redis.call('HGET', key('policy'), 'paused') == '1'
-end
-
 local function reserved_for(worker)
   return redis.call('HGET', key('reserved'), worker) or nil
 end
 
 -- Bind the worker's best job to its claim. Returns the job for the worker, or nil when nothing fits it.
 local function assign(worker, claim, catalogue, lease_ms)
-  if is_paused() then
+  if redis.call('ZCARD', key('queued')) == 0 then
     return nil
   end
-  local level, user, lane = choose(catalogue, reserved_for(worker))
+  local policy = redis.call('HMGET', key('policy'), 'mode', 'paused')
+  if policy[2] == '1' then
+    return nil
+  end
+  local level, user, lane = choose(worker, catalogue, reserved_for(worker), policy[1] or 'fair')
   if not level then
     return nil
   end
@@ -154,15 +207,31 @@ end
 
 -- Hand a new job to a worker that waits for one; true if there is one that may run it. A worker waits only while nothing
 -- in the lanes is for it, so the job overtakes none.
-local function hand_over(job_id, user, lane)
-  return not is_paused() and each_idle_worker(function(worker, request)
+local function hand_over(job_id, user, lane, models)
+  local chosen, chosen_request
+  each_idle_worker(function(worker, request)
     local only = reserved_for(worker)
-    if (not only or only == user) and lane_fits(request.catalogue, lane) then
-      local job = bind(job_id, user, lane, worker, request.claim, request.lease_ms)
-      put_in_inbox(worker, job, request.lease_ms)
+    if (only and only ~= user) or not lane_fits(request.catalogue, lane) then
+      return false
+    end
+    if not chosen then
+      chosen, chosen_request = worker, request
+    end
+    if models == '' then
       return true
     end
+    if redis.call('HGET', key('worker', worker), 'loaded') == models then
+      chosen, chosen_request = worker, request
+      return true
+    end
+    return false
   end)
+  if not chosen then
+    return false
+  end
+  local job = bind(job_id, user, lane, chosen, chosen_request.claim, chosen_request.lease_ms)
+  put_in_inbox(chosen, job, chosen_request.lease_ms)
+  return true
 end
 
 -- Hand queued jobs to the workers that wait for one.

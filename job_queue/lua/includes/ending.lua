@@ -11,7 +11,9 @@ end
 local function learn_duration(lane, ms)
   local known = redis.call('HGET', key('kind', lane), 'duration')
   redis.call('HSET', key('kind', lane), 'duration', known and known + 0.3 * (ms - known) or ms)
-  redis.call('EXPIRE', key('kind', lane), 7776000)
+  if not known then
+    redis.call('EXPIRE', key('kind', lane), 60 * 60 * 24 * 90)
+  end
 end
 
 -- Put a job into its final state. Invariant: it leaves every place where live jobs are, so it ends exactly once.

@@ -8,9 +8,13 @@ local function key(name, id)
 end
 
 -- Microseconds by the store's own clock, so that no machine's clock matters. It stands still while a script runs.
+local asked_at
 local function now_us()
-  local time = redis.call('TIME')
-  return time[1] * 1000000 + time[2]
+  if not asked_at then
+    local time = redis.call('TIME')
+    asked_at = time[1] * 1000000 + time[2]
+  end
+  return asked_at
 end
 
 local function now_ms()
@@ -19,8 +23,12 @@ end
 
 -- Let a script go on that finds the store full. Redis refuses a script for lack of memory at its first write alone, never
 -- half way, and this write needs no memory. For what makes room in the end, or must not be lost; submit has none.
+local has_written = false
 local function proceed_when_full()
-  redis.call('DEL', key('nothing'))
+  if not has_written then
+    redis.call('DEL', key('nothing'))
+    has_written = true
+  end
 end
 
 -- Tell the frontends that what a person sees in the queue has changed.

@@ -23,9 +23,9 @@ local function forget_old_usage()
   redis.call('ZREMRANGEBYSCORE', key('turns'), '-inf', now_us() - 86400000000)
 end
 
-local function pick_fair(people, first_lane)
+local function order_fair(people, first_lane)
   local entries = in_order(people, function(users)
     return redis.call('ZMSCORE', key('usage'), unpack(users))
   end)
-  return pick_first_that_fits(entries, first_lane)
+  return those_with_a_lane(entries, first_lane)
 end

@@ -25,11 +25,15 @@ local function in_order(people, look_up)
   return entries
 end
 
-local function pick_first_that_fits(entries, first_lane)
-  for _, entry in ipairs(entries) do
-    local lane = first_lane(entry[1])
-    if lane then
-      return entry[1], lane
+local function those_with_a_lane(entries, first_lane)
+  local read = 0
+  return function()
+    while read < #entries do
+      read = read + 1
+      local lane = first_lane(entries[read][1])
+      if lane then
+        return entries[read][1], lane
+      end
     end
   end
 end
@@ -39,9 +43,9 @@ local function take_turn(user)
   redis.call('ZADD', key('turns'), now_us(), user)
 end
 
-local function pick_round_robin(people, first_lane)
+local function order_round_robin(people, first_lane)
   local entries = in_order(people, function(users)
     return redis.call('ZMSCORE', key('turns'), unpack(users))
   end)
-  return pick_first_that_fits(entries, first_lane)
+  return those_with_a_lane(entries, first_lane)
 end
