@@ -159,16 +159,23 @@ class Reports:
         The store writes to the connection first that began to wait for an answer last. Behind a ping this one began
         before the frontends' did, so they are served first: that is 0.25 ms on a machine where all share two cores.
         """
+        evaluate = ("EVALSHA", self._scripts[script].sha, 1, self._keys.prefix, *arguments)
         with store_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            pipeline.ping()
-            pipeline.evalsha(self._scripts[script].sha, 1, self._keys.prefix, *arguments)
-            _, reply = await pipeline.execute(raise_on_error=False)
-            if isinstance(reply, NoScriptError):
-                return await self._scripts[script](keys=[self._keys.prefix], args=list(arguments))
-            if isinstance(reply, Exception):
-                raise reply
-            return reply
+            pool = self._client.connection_pool
+            connection = await pool.get_connection()
+            try:
+                await connection.send_packed_command(connection.pack_commands([("PING",), evaluate]))
+                await connection.read_response()
+                return await connection.read_response()
+            except NoScriptError:
+                pass
+            except BaseException:
+                # An answer may still be on its way, and would be taken for that of the next command.
+                await connection.disconnect(nowait=True)
+                raise
+            finally:
+                await pool.release(connection)
+        return await self._run(script, *arguments)
 
     async def wake(self) -> None:
         """Make the thread that waits for work look up."""

@@ -63,17 +63,18 @@ class SharedFolderTransport:
     """Both machines see the person's folders: reading is a link, delivering is a new name."""
 
     def __init__(self, root: Path, folders: dict[str, str]) -> None:
-        self._folders = {kind: root / path for kind, path in folders.items()}
+        self._root = root
+        self._folders = folders
         self._placers: dict[str, Placer] = {}
 
     async def fetch(self, file: InputFile, destination: Path) -> None:
         """See ``Transport``."""
-        await asyncio.to_thread(_bring, self._folders[file.kind] / file.path, destination)
+        await asyncio.to_thread(_bring, self._root / self._folders[file.kind] / file.path, destination)
 
     async def deliver(self, kind: str, subfolder: str, name: str, source: Path) -> str:
         """See ``Transport``."""
         if kind not in self._placers:
-            self._placers[kind] = Placer(self._folders[kind])
+            self._placers[kind] = Placer(self._root / self._folders[kind])
         place = partial(self._placers[kind].place, source, subfolder, name, keep_source=True)
         return await _blocking(source, place)
 

@@ -30,6 +30,7 @@ if known[1] ~= instance and known[3] then
   if redis.call('HGET', job, 'claim') == known[4] then
     -- Its lease ends here; the sweep decides what becomes of the job.
     redis.call('DEL', key('lease', known[3]))
+    redis.call('SADD', key('orphans'), known[3])
   end
 end
 if known[1] ~= instance then

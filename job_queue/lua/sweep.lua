@@ -18,6 +18,8 @@
 
 -- Without a sweep for this long, the store or all frontends were away: one sweeps every second.
 local AWAY_MS = 5000
+-- A sweep is noted this often: each note is a write.
+local NOTED_MS = 2000
 
 -- What a live worker can run is kept as long as it lives, and 30 days longer.
 local function keep_catalogue(digest)
@@ -34,16 +36,21 @@ if last and now - last > AWAY_MS then
   proceed_when_full()
   redis.call('SET', key('grace'), '1', 'PX', ARGV[4])
 end
-proceed_when_full()
-redis.call('SET', key('swept'), now)
-if redis.call('EXISTS', key('grace')) == 1 then
-  return {{}, {}}
+if not last or now - last > NOTED_MS then
+  proceed_when_full()
+  redis.call('SET', key('swept'), now)
 end
+local is_grace = redis.call('EXISTS', key('grace')) == 1
 forget_old_usage()
 
 local requeued, quarantined = {}, {}
 for _, job_id in ipairs(redis.call('SMEMBERS', key('running'))) do
-  if redis.call('EXISTS', key('lease', job_id)) == 0 then
+  local is_lost = redis.call('EXISTS', key('lease', job_id)) == 0
+  if is_lost and is_grace then
+    -- Its worker may come back, unless a new process has come in its place already.
+    is_lost = redis.call('SREM', key('orphans'), job_id) == 1
+  end
+  if is_lost then
     local job = key('job', job_id)
     local fields = redis.call('HMGET', job, 'user', 'claim', 'worker', 'cancel')
     local user, worker = fields[1], fields[3]
@@ -75,7 +82,10 @@ for _, job_id in ipairs(redis.call('SMEMBERS', key('running'))) do
   end
 end
 local gone = false
-for _, worker in ipairs(redis.call('SMEMBERS', key('workers'))) do
+if not is_grace then
+  redis.call('DEL', key('orphans'))
+end
+for _, worker in ipairs(is_grace and {} or redis.call('SMEMBERS', key('workers'))) do
   if redis.call('EXISTS', key('presence', worker)) == 1 then
     keep_catalogue(redis.call('HGET', key('worker', worker), 'catalogue'))
   else

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from comfyume.job_queue.keys import Keys
 from comfyume.tests.acceptance.conftest import Room
 from comfyume.tests.harness import graphs
 from comfyume.tests.harness.client import Client, RequestRefused
@@ -163,3 +164,19 @@ def test_a_worker_route_needs_a_claim(room: Room) -> None:
                     method, f"/comfyume/worker/files/{job}?kind=output&name=a", b"x" if method == "PUT" else None
                 )
             assert refused.value.status == 403
+
+
+def test_a_prompt_over_the_limit_is_refused_with_the_number_and_changes_nothing(room: Room) -> None:
+    policy = Keys(room.pair.workshop).policy
+    with Client(room.pair.frontend.address) as client, room.pair.store.client() as store:
+        store.hset(policy, "per_person", "0")
+        try:
+            with pytest.raises(RequestRefused) as refused:
+                client.submit(graphs.image("one too many"))
+            assert refused.value.status == 429
+            assert refused.value.body["error"]["type"] == "limit_per_person"
+            assert "0 prompts" in refused.value.body["error"]["message"]
+            assert client.queue() == {"queue_running": [], "queue_pending": []}
+        finally:
+            store.hset(policy, "per_person", "500")
+        assert client.run(graphs.image("within the limit"))["status"]["completed"]

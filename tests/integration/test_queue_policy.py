@@ -303,3 +303,16 @@ async def test_after_the_store_was_away_workers_get_the_time_to_come_back(room: 
     assert room.field("patient", "claim") == job.claim
     room.raw.delete(room.key("grace"))
     assert await room.queue.sweep() == (["patient"], [])
+
+
+async def test_a_worker_that_was_started_anew_gives_back_its_job_even_then(room: Room) -> None:
+    worker = await room.worker("w1")
+    await room.queue.sweep()
+    await room.submit("orphan")
+    await worker.take()
+    room.raw.set(room.key("swept"), int(room.raw.get(room.key("swept"))) - 60_000)
+    again = await room.worker("w1", register=False)
+    await again.register(former_is_dead=True)
+    assert await room.queue.sweep() == (["orphan"], [])
+    assert room.raw.exists(room.key("grace"))
+    assert (await again.take()).job_id == "orphan"
