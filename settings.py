@@ -48,6 +48,7 @@ class Settings(BaseModel):
     frontend_url: str | None = Field(None, description="where a worker reaches the frontend for files")
     shared_folder: Path | None = Field(None, description="folder that frontend and workers both see")
     queue_mode: QueueMode = Field("fair", description="who goes next")
+    job_timeout: float = Field(1800, gt=0, description="seconds that a job may run")
     lease: float = Field(30, ge=1, description="seconds until a silent worker's job is given to another")
     history_size: int = Field(1000, ge=1, description="finished jobs kept for each person")
     history_days: float = Field(30, gt=0, description="days a finished job is kept")

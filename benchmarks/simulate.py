@@ -24,9 +24,7 @@ from comfyume.job_queue.connection import connect  # noqa: E402
 from comfyume.job_queue.jobs import Policy  # noqa: E402
 from comfyume.tests.harness.processes import RedisServer  # noqa: E402
 
-HEAD = (
-    "| policy | prompts | mean wait s | p95 s | median one | slowest | slowest / median | worst p95 | swaps | use |"
-)
+HEAD = "| policy | prompts | mean wait s | p95 s | median one | slowest | slowest / median | worst p95 | swaps | use |"
 #: What is compared, by name.
 POLICIES = {
     "fifo, no affinity": Policy("fifo", affinity=0),

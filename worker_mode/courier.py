@@ -8,7 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -50,6 +50,8 @@ class RunningJob:
     Attributes:
         cancelled: whether its person asked to stop it.
         lost: whether its claim went to another worker.
+        began: when its preparation began, by this process's monotonic clock in seconds.
+        timed_out: the seconds that it may run, once it has run longer.
         undelivered: why a result could not be brought to its person.
         unkept: events that are out but not in the job's stream yet.
         keep_at: when they must be in it, by this process's monotonic clock in seconds.
@@ -64,6 +66,8 @@ class RunningJob:
     kept: int = 0
     cancelled: bool = False
     lost: bool = False
+    began: float = field(default_factory=time.monotonic)
+    timed_out: float | None = None
     undelivered: BlobError | None = None
     published: dict[str, Any] = field(default_factory=dict)
     waiting: list[Event] = field(default_factory=list)
@@ -131,9 +135,11 @@ class Courier:
             running.state = (running.number, data, sid)
             self._work.set()
             return True
+        if event == "execution_interrupted" and running.timed_out is not None:
+            event, data = "execution_error", timed_out_data(data, running.timed_out)
         if event == "executed":
             data = {**data, "output": await self._publish(running, data["node"], data["output"])}
-        elif event == "execution_start" and running.cancelled:
+        elif event == "execution_start" and (running.cancelled or running.timed_out is not None):
             # ComfyUI forgets an interrupt that came before the start.
             interrupts.interrupt_here()
         self._append(running, event_tap.message(event, data), text=True, keep=event not in PASSING, name=event, sid=sid)
@@ -212,9 +218,25 @@ class Courier:
             self._running = None
             self._ended = job.job_id
 
+    async def abandon(self, running: RunningJob) -> None:
+        """End a job that runs for too long and does not stop; what it has published so far is its result."""
+        start = {"prompt_id": running.job.job_id, "node_id": "", "node_type": "", "executed": []}
+        data = timed_out_data(start, running.timed_out or 0.0)
+        self._append(
+            running,
+            event_tap.message("execution_error", data),
+            text=True,
+            keep=True,
+            name="execution_error",
+            sid=running.client,
+        )
+        result = {"outputs": dict(running.published), "meta": {}}
+        status = failed_status([], "execution_error", data)
+        await self._hand_in(Finish(running, result, status, None, "", concurrent.futures.Future()))
+        self._running = None
+
     async def _end(self, finish: Finish) -> list[bytes]:
         running = finish.running
-        job = running.job
         outputs = {}
         for node_id, node_outputs in finish.history_result.get("outputs", {}).items():
             known = running.published.get(node_id)
@@ -223,8 +245,17 @@ class Courier:
             await running.publisher.publish_rest()
         except BlobError as error:
             running.undelivered = error
+        return await self._hand_in(replace(finish, history_result={**finish.history_result, "outputs": outputs}))
+
+    async def _hand_in(self, finish: Finish) -> list[bytes]:
+        """Store the result, with the last events."""
+        running = finish.running
+        job = running.job
+        outputs = finish.history_result["outputs"]
         async with self._sending:
             status = finish.status
+            if running.timed_out is not None:
+                status = timed_out_status(status, running.timed_out)
             if running.undelivered is not None:
                 outputs = {}
                 status = undelivered_status(job.job_id, status, running.undelivered)
@@ -281,6 +312,29 @@ def failed_status(messages: list[Any], event: str, data: dict[str, Any]) -> dict
 def now_ms() -> int:
     """Milliseconds as ComfyUI stamps its events."""
     return int(time.time() * 1000)
+
+
+def timed_out_data(data: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """ComfyUI's event of an interrupt as that of an error."""
+    return {
+        **data,
+        "exception_message": f"timed out: the prompt ran for more than {seconds:g} s, which is as long as one may here "
+        "(COMFYUME_JOB_TIMEOUT).",
+        "exception_type": "comfyume.TimedOut",
+        "traceback": [],
+        "current_inputs": {},
+        "current_outputs": [],
+        "timestamp": now_ms(),
+    }
+
+
+def timed_out_status(status: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The status of a job that was interrupted since it ran for too long; that of one which ended by itself stays."""
+    messages = [
+        ["execution_error", timed_out_data(data, seconds)] if name == "execution_interrupted" else [name, data]
+        for name, data in status["messages"]
+    ]
+    return {**status, "messages": messages}
 
 
 def undelivered_status(job_id: str, status: dict[str, Any], error: BlobError) -> dict[str, Any]:

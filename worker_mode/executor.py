@@ -84,6 +84,10 @@ class Executor:
         self._woken.clear()
         return None
 
+    def running(self) -> RunningJob | None:
+        """The job that is prepared or executed now; from any thread."""
+        return self._running
+
     def wake(self) -> None:
         """Make ``get`` return soon."""
         self._woken.set()
@@ -138,7 +142,7 @@ class Executor:
         job_folders.set(self._folders.folders)
         self._stage(running, transport)
         outputs = self._validate(job)
-        if running.cancelled or running.lost:
+        if running.cancelled or running.lost or running.timed_out is not None:
             raise JobRefused("The prompt was interrupted before it began.", kind="execution_interrupted")
         return outputs
 

@@ -26,6 +26,7 @@ from .executor import Executor
 from .heartbeat_process import HeartbeatProcess
 from .job_folders import JobFolders
 from .registration import Registration
+from .time_limit import TimeLimit
 from .transports import Transports
 
 log = logging.getLogger("comfyume")
@@ -71,6 +72,7 @@ class Worker:
             identity.name,
             {"cancel": self._cancel, "free": self._free, "validate": self._validate, "metadata": self._metadata},
         )
+        self._time_limit = TimeLimit(settings.job_timeout, self.executor.running, self._courier, self.stop)
         self._tasks: list[asyncio.Task[None]] = []
         self._name = identity.name
 
@@ -94,6 +96,7 @@ class Worker:
         self._tasks = [
             self._courier.start(),
             asyncio.create_task(self._control.run(), name="comfyume-control"),
+            asyncio.create_task(self._time_limit.run(), name="comfyume-time-limit"),
             asyncio.create_task(self._run_or_end(self._offer()), name="comfyume-registration"),
         ]
 

@@ -44,6 +44,23 @@ class Gate:
         return (torch.full((1, 16, 16, 3), (number % 256) / 255.0),)
 
 
+class Stubborn:
+    """Waits until a file exists, and heeds no interrupt."""
+
+    CATEGORY = "comfyume tests"
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"path": ("STRING", {"default": ""}), "number": ANY_NUMBER}}
+
+    def run(self, path, number):
+        while not os.path.exists(path):
+            time.sleep(0.02)
+        return (torch.full((1, 16, 16, 3), (number % 256) / 255.0),)
+
+
 class Previews:
     """Sends a preview image at each step."""
 
@@ -234,6 +251,7 @@ NODE_CLASS_MAPPINGS = {
     f"Cfm{node.__name__}": node
     for node in (
         Gate,
+        Stubborn,
         Previews,
         WriteFile,
         ReadFolder,
