@@ -46,12 +46,24 @@ def _to_file(maker: Graph, prefix: str, *others: Graph) -> Graph:
 
 
 def slow(seconds: float, *, prefix: str, shade: int = 100) -> Graph:
-    """A node that takes its time, the file it makes, and a node that has ended long before."""
+    """A node that takes its time, one that takes half a second, their file, and a node that has ended long before."""
     maker = _node(
-        1, "BrowserSlowPicture", (120, 160), (360, 360), outputs=[_out("IMAGE", 1)], widgets_values=[seconds, shade]
+        1, "BrowserSlowPicture", (120, 160), (360, 360), outputs=[_out("IMAGE", 2)], widgets_values=[seconds, shade]
     )
     name = _node(3, "BrowserAnnouncement", (120, 600), (360, 120), widgets_values=["already done"])
-    return _to_file(maker, prefix, name)
+    look = _node(
+        4,
+        "BrowserSlowLook",
+        (560, 600),
+        (240, 60),
+        inputs=[_socket("image", "IMAGE", 2)],
+        outputs=[_out("IMAGE", 1)],
+    )
+    graph = _to_file(look, prefix, maker, name)
+    graph["links"].append([2, 1, 0, 4, 0, "IMAGE"])
+    graph["last_node_id"] = 4
+    graph["last_link_id"] = 2
+    return graph
 
 
 def failing(text: str) -> Graph:

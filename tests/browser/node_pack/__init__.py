@@ -41,6 +41,22 @@ class SlowPicture:
         return (torch.full((1, 256, 256, 3), shade / 255),)
 
 
+class SlowLook:
+    """Hands a picture on after half a second, so that its outline is seen."""
+
+    CATEGORY = "browser tests"
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "look"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - as above
+        return {"required": {"image": ("IMAGE",)}}
+
+    def look(self, image: torch.Tensor) -> tuple[torch.Tensor]:
+        time.sleep(0.5)
+        return (image,)
+
+
 class FailingPicture:
     """Raises an error with the given text."""
 
@@ -83,11 +99,13 @@ class Announcement:
 
 NODE_CLASS_MAPPINGS = {
     "BrowserSlowPicture": SlowPicture,
+    "BrowserSlowLook": SlowLook,
     "BrowserFailingPicture": FailingPicture,
     "BrowserAnnouncement": Announcement,
 }
 NODE_DISPLAY_NAME_MAPPINGS = {
     "BrowserSlowPicture": "Slow Picture",
+    "BrowserSlowLook": "Slow Look",
     "BrowserFailingPicture": "Failing Picture",
     "BrowserAnnouncement": "Announcement",
 }
