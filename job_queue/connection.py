@@ -23,6 +23,9 @@ log = logging.getLogger("comfyume")
 #: Seconds until a command that does not block is taken for lost.
 COMMAND_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 5.0
+#: Under version 3 of the protocol the client library writes each published message out as text, for a log that nobody
+#: reads, before it hands it on; and it shakes hands twice.
+PROTOCOL = 2
 
 _REFUSALS = (
     redis.exceptions.AuthenticationError,
@@ -37,10 +40,14 @@ def connect(url: str, *, timeout: float | None = COMMAND_TIMEOUT) -> redis.Redis
     if urlsplit(url).scheme == "redis+sentinel":
         hosts, service, options = _sentinel(url)
         sentinel: Any = Sentinel(hosts, socket_timeout=timeout)  # type: ignore[no-untyped-call]
-        master: redis.Redis = sentinel.master_for(service, socket_timeout=timeout, **options)
+        master: redis.Redis = sentinel.master_for(service, socket_timeout=timeout, protocol=PROTOCOL, **options)
         return master
     return redis.Redis.from_url(
-        url, socket_timeout=timeout, socket_connect_timeout=CONNECT_TIMEOUT, health_check_interval=0
+        url,
+        socket_timeout=timeout,
+        socket_connect_timeout=CONNECT_TIMEOUT,
+        health_check_interval=0,
+        protocol=PROTOCOL,
     )
 
 
@@ -63,10 +70,17 @@ def _async_client(url: str, timeout: float | None, retries: int) -> redis.asynci
     if urlsplit(url).scheme == "redis+sentinel":
         hosts, service, options = _sentinel(url)
         sentinel: Any = AsyncSentinel(hosts, socket_timeout=timeout)  # type: ignore[no-untyped-call]
-        master: redis.asyncio.Redis = sentinel.master_for(service, socket_timeout=timeout, retry=retry, **options)
+        master: redis.asyncio.Redis = sentinel.master_for(
+            service, socket_timeout=timeout, retry=retry, protocol=PROTOCOL, **options
+        )
         return master
     return redis.asyncio.Redis.from_url(
-        url, socket_timeout=timeout, socket_connect_timeout=CONNECT_TIMEOUT, health_check_interval=0, retry=retry
+        url,
+        socket_timeout=timeout,
+        socket_connect_timeout=CONNECT_TIMEOUT,
+        health_check_interval=0,
+        protocol=PROTOCOL,
+        retry=retry,
     )
 
 

@@ -78,7 +78,7 @@ class FrontendQueue:
 
     async def _run(self, script: str, *arguments: Any) -> Any:
         with store_errors():
-            return await self._scripts[script](keys=[self._keys.prefix], args=list(arguments))
+            return await self._scripts.run(script, self._keys.prefix, *arguments)
 
     async def submit(self, submission: Submission) -> float:
         """Store a job; the same again is the same job.

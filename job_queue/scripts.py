@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import redis
 import redis.asyncio
 from redis.commands.core import AsyncScript, Script
+from redis.exceptions import NoScriptError
+
+from .direct_lines import LARGEST_DIRECT, DirectLines
 
 FOLDER = Path(__file__).parent / "lua"
 _INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
@@ -39,9 +43,25 @@ class AsyncScripts:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
+        self._lines = DirectLines(client)
         self._scripts: dict[str, AsyncScript] = {}
 
     def __getitem__(self, name: str) -> AsyncScript:
         if name not in self._scripts:
             self._scripts[name] = self._client.register_script(source(name))
         return self._scripts[name]
+
+    async def run(self, name: str, prefix: str, *arguments: bytes | str | int, behind_ping: bool = False) -> Any:
+        """Run a script; see ``DirectLines`` for how, and for ``behind_ping``.
+
+        Raises:
+            redis.exceptions.RedisError: what the client library raises.
+        """
+        script = self[name]
+        if sum(len(argument) for argument in arguments if not isinstance(argument, int)) <= LARGEST_DIRECT:
+            try:
+                return await self._lines.call(("EVALSHA", script.sha, 1, prefix, *arguments), behind_ping=behind_ping)
+            except (NoScriptError, redis.ConnectionError):
+                # A store that was started anew: the library connects again, loads the script, and repeats the call.
+                pass
+        return await script(keys=[prefix], args=list(arguments))

@@ -15,9 +15,9 @@ from typing import Any
 
 import redis
 import redis.asyncio
-from redis.exceptions import NoScriptError
 
 from .connection import connect, store_errors
+from .direct_lines import DirectLine
 from .errors import ClaimLost, WorkerNameTaken
 from .events import Batch, Event, encode
 from .jobs import ClaimedJob, encode_json
@@ -67,6 +67,7 @@ class Claims:
     def __init__(self, url: str, keys: Keys, identity: WorkerIdentity) -> None:
         # The library types replies as text or bytes; without a decoder they are bytes.
         self._client: Any = connect(url, timeout=LONGEST_WAIT + 5)
+        self._line = DirectLine(self._client)
         self._keys = keys
         self._scripts = Scripts(self._client)
         self._identity = identity
@@ -91,11 +92,18 @@ class Claims:
                     return job
             self._is_waiting = False
             inbox = self._keys.inbox(self._identity.name)
-            item = self._client.blpop([inbox], timeout=max(0.01, min(timeout, LONGEST_WAIT)))
+            item = self._wait_at(inbox, max(0.01, min(timeout, LONGEST_WAIT)))
         if item is None or item[1] == b"":
             return None
         job = ClaimedJob.from_inbox(item[1])
         return self._won(job) if job.claim == self.upcoming.claim else None
+
+    def _wait_at(self, inbox: str, timeout: float) -> Any:
+        try:
+            return self._line.call("BLPOP", inbox, timeout)
+        except redis.ConnectionError:
+            # A store that was started anew; the library connects again.
+            return self._client.blpop([inbox], timeout=timeout)
 
     def take_from_finish(self, reply: list[bytes]) -> ClaimedJob | None:
         """The job that came with the end of the last one, if one did; else this worker waits at its inbox already."""
@@ -149,33 +157,9 @@ class Reports:
         self._identity = identity
         self._history = [history_size, int(history_days * 86_400_000)]
 
-    async def _run(self, script: str, *arguments: Any) -> Any:
+    async def _run(self, script: str, *arguments: Any, behind_ping: bool = False) -> Any:
         with store_errors():
-            return await self._scripts[script](keys=[self._keys.prefix], args=list(arguments))
-
-    async def _run_behind_ping(self, script: str, *arguments: Any) -> Any:
-        """Run a script whose messages to the frontends matter more than its answer.
-
-        The store writes to the connection first that began to wait for an answer last. Behind a ping this one began
-        before the frontends' did, so they are served first: that is 0.25 ms on a machine where all share two cores.
-        """
-        evaluate = ("EVALSHA", self._scripts[script].sha, 1, self._keys.prefix, *arguments)
-        with store_errors():
-            pool = self._client.connection_pool
-            connection = await pool.get_connection()
-            try:
-                await connection.send_packed_command(connection.pack_commands([("PING",), evaluate]))
-                await connection.read_response()
-                return await connection.read_response()
-            except NoScriptError:
-                pass
-            except BaseException:
-                # An answer may still be on its way, and would be taken for that of the next command.
-                await connection.disconnect(nowait=True)
-                raise
-            finally:
-                await pool.release(connection)
-        return await self._run(script, *arguments)
+            return await self._scripts.run(script, self._keys.prefix, *arguments, behind_ping=behind_ping)
 
     async def wake(self) -> None:
         """Make the thread that waits for work look up."""
@@ -268,7 +252,7 @@ class Reports:
         if earlier or not all(event.keep for event in batch.events):
             kept = encode(replace(batch, events=[*earlier, *batch.events]), only_kept=True)
         arguments = [batch.job_id, claim, batch.ends, encode_json(result), published, *self._history, *following, kept]
-        reply = await self._run_behind_ping("finish", *arguments)
+        reply = await self._run("finish", *arguments, behind_ping=True)
         if reply[0] == b"lost":
             raise ClaimLost(f"job {batch.job_id} is no longer this worker's")
         return reply[1:] if reply[0] == b"ok" else [b"none"]
