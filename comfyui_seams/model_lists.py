@@ -1,12 +1,15 @@
-"""Seam: ``folder_paths.get_filename_list``, from which drop-downs, ``/models`` and validation take the models."""
+"""Seam: ``folder_paths.get_filename_list``, from which drop-downs, ``/models`` and validation take the models, and
+``ModelFileManager``, from which the interface's model library does."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from typing import Any
 
 import folder_paths
+from app.model_manager import ModelFileManager
 
 #: Model folders that hold no models.
 NO_MODELS = frozenset({"custom_nodes", "configs", "datasets"})
@@ -43,6 +46,12 @@ def install(workshop_files: Callable[[str], list[str] | None]) -> None:
         return list(files) if files is not None else _own_files(folder_name)
 
     folder_paths.get_filename_list = get_filename_list
+
+    def get_model_file_list(_self: ModelFileManager, folder_name: str) -> list[dict[str, Any]]:
+        return [{"name": name, "pathIndex": 0} for name in get_filename_list(folder_name)]
+
+    # What the interface's model library reads.
+    ModelFileManager.get_model_file_list = get_model_file_list
 
 
 def add_folders(names: list[str]) -> None:

@@ -39,6 +39,8 @@ def refusal(client: Client, graph: graphs.Graph) -> dict[str, Any]:
 def test_the_workers_models_are_shown(client: Client) -> None:
     assert client.get("/models/checkpoints") == CHECKPOINTS
     assert client.get("/models/loras") == []
+    assert [file["name"] for file in client.get("/experiment/models/checkpoints")] == CHECKPOINTS
+    assert "checkpoints" in [folder["name"] for folder in client.get("/experiment/models")]
     loader = client.get("/object_info/CheckpointLoaderSimple")["CheckpointLoaderSimple"]
     assert loader["input"]["required"]["ckpt_name"][0] == CHECKPOINTS
     assert client.get("/embeddings") == ["charm"]
