@@ -41,10 +41,9 @@ def mount() -> bool:
     ends: list[Callable[[], Awaitable[None]]] = []
     executing = None
     if settings.mode in ("standalone", "worker"):
-        from .worker_mode.role import Worker  # noqa: PLC0415 - as above
+        from .worker_mode import role as worker_role  # noqa: PLC0415 - as above
 
-        worker = Worker(settings, url)
-        worker.mount(alone=settings.mode == "worker")
+        worker = worker_role.mount(settings, url, alone=settings.mode == "worker")
         executing = worker.executor
         ends.append(worker.stop)
     if settings.mode in ("standalone", "frontend"):

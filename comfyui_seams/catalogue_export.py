@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -46,13 +46,14 @@ async def export() -> Catalogue:
 
 async def _node_definitions() -> dict[str, Any]:
     """What native ``/object_info`` answers."""
-    handler = next(
+    handler: Any = next(
         route.handler
         for route in PromptServer.instance.routes
         if isinstance(route, web.RouteDef) and route.path == "/object_info"
     )
     response = await handler(None)
-    return json.loads(response.body)
+    definitions: dict[str, Any] = json.loads(response.body)
+    return definitions
 
 
 def _folders_of_nodes() -> dict[str, list[str]]:
@@ -75,7 +76,7 @@ def _folders_of_nodes() -> dict[str, list[str]]:
 
 @contextlib.contextmanager
 def _watching_model_lists() -> Iterator[None]:
-    get_filename_list = folder_paths.get_filename_list
+    get_filename_list: Callable[[str], list[str]] = folder_paths.get_filename_list
 
     def watched(folder_name: str) -> list[str]:
         asked = _asked_folders.get()
@@ -123,12 +124,6 @@ def extension_files() -> dict[str, dict[str, Path]]:
 
 def _hashes(files: dict[str, Path]) -> dict[str, str]:
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
-
-
-def read_with_hash(path: Path) -> tuple[bytes, str]:
-    """A file's content and its SHA-256; blocking."""
-    content = path.read_bytes()
-    return content, hashlib.sha256(content).hexdigest()
 
 
 def model_metadata(folder: str, file: str) -> Any:

@@ -14,7 +14,7 @@ from app.model_manager import ModelFileManager
 #: Model folders that hold no models.
 NO_MODELS = frozenset({"custom_nodes", "configs", "datasets"})
 
-_own_files = folder_paths.get_filename_list
+_own_files: Callable[[str], list[str]] = folder_paths.get_filename_list
 _answer_own: ContextVar[bool] = ContextVar("comfyume_answer_own", default=False)
 
 

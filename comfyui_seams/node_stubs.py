@@ -45,7 +45,7 @@ class Stub:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - ComfyUI's name
         """The worker's definition; inputs that take uploads offer the person's own files."""
-        inputs = copy.deepcopy(cls.DEFINITION.get("input", {}))
+        inputs: dict[str, Any] = copy.deepcopy(cls.DEFINITION.get("input", {}))
         for group in inputs.values():
             if isinstance(group, dict):
                 for name, spec in group.items():

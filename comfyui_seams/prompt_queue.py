@@ -137,7 +137,9 @@ class WorkshopQueue:
     def delete_queue_item(self, function: Callable[[QueueItem], bool]) -> bool:
         """Take the first of the person's waiting jobs for which ``function`` is true out of the queue."""
         visit = current_visit.get()
-        for item in visit.pending if visit is not None else ():
+        if visit is None:
+            return False
+        for item in visit.pending:
             if function(item):
                 visit.changes.append(Cancel("queued", (item[1],)))
                 visit.pending.remove(item)

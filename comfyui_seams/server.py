@@ -15,7 +15,8 @@ from server import PromptServer
 
 def loop() -> asyncio.AbstractEventLoop:
     """ComfyUI's event loop."""
-    return PromptServer.instance.loop
+    own: asyncio.AbstractEventLoop = PromptServer.instance.loop
+    return own
 
 
 def on_startup(start: Callable[[web.Application], Awaitable[None]]) -> None:

@@ -55,7 +55,8 @@ def install(greeted: Callable[[str], Awaitable[None]]) -> None:
 
 def socket_of(sid: str) -> web.WebSocketResponse | None:
     """The open socket of a client, if it is connected here."""
-    return PromptServer.instance.sockets.get(sid)
+    socket: web.WebSocketResponse | None = PromptServer.instance.sockets.get(sid)
+    return socket
 
 
 def connected() -> list[str]:

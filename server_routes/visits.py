@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ..comfyui_seams import server
-from ..comfyui_seams.context import Cancel, Change, Forget, SetFlag, Submit, Visit, current_visit
+from ..comfyui_seams.context import Cancel, Change, Forget, QueueItem, SetFlag, Submit, Visit, current_visit
 from ..job_queue.errors import JobConflict, LimitReached, QueueError
 from ..job_queue.frontend_queue import FrontendQueue
 from .asking import Asking
@@ -113,7 +113,7 @@ class Visits:
 
     async def _read_ids(self, _request: web.Request, visit: Visit) -> None:
         for job in await self._queue.active(visit.user):
-            item = (job.number, job.job_id, {}, {}, [], {})
+            item: QueueItem = (job.number, job.job_id, {}, {}, [], {})
             (visit.running if job.is_running else visit.pending).append(item)
         visit.remaining = len(visit.running) + len(visit.pending)
 

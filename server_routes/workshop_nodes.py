@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..comfyui_seams import model_lists, node_stubs, validation
-from ..comfyui_seams.validation import Verdict
+from ..comfyui_seams.verdict import Verdict
 from ..job_queue.catalogue import Catalogue, CatalogueStore
 from ..job_queue.errors import QueueError
 from .asking import Asking

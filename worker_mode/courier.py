@@ -14,11 +14,11 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from ..blobs.errors import BlobError
-from ..comfyui_seams import event_tap, interrupts
 from ..job_queue.errors import ClaimLost, QueueError
 from ..job_queue.events import Batch, Event
 from ..job_queue.jobs import ClaimedJob
 from ..job_queue.worker_queue import Reports, UpcomingClaim
+from .engine import Engine
 from .publishing import Publisher
 
 log = logging.getLogger("comfyume")
@@ -103,8 +103,9 @@ class Finish:
 class Courier:
     """Takes events from the tap, publishes the files that they name, and appends them to the job's stream."""
 
-    def __init__(self, reports: Reports) -> None:
+    def __init__(self, reports: Reports, engine: Engine) -> None:
         self._reports = reports
+        self._engine = engine
         self._running: RunningJob | None = None
         self._ended: str | None = None
         self._work = asyncio.Event()
@@ -117,7 +118,7 @@ class Courier:
     def begin(self, running: RunningJob) -> None:
         """From now on events belong to this job; called by the executing thread between two jobs."""
         self._running = running
-        event_tap.announce_client(running.client, running.job.envelope.get("features", {}))
+        self._engine.announce_client(running.client, running.job.envelope.get("features", {}))
 
     async def take_json(self, event: str, data: Any, sid: str | None) -> bool:
         """Take an event of the running job."""
@@ -141,8 +142,10 @@ class Courier:
             data = {**data, "output": await self._publish(running, data["node"], data["output"])}
         elif event == "execution_start" and (running.cancelled or running.timed_out is not None):
             # ComfyUI forgets an interrupt that came before the start.
-            interrupts.interrupt_here()
-        self._append(running, event_tap.message(event, data), text=True, keep=event not in PASSING, name=event, sid=sid)
+            self._engine.interrupt()
+        self._append(
+            running, self._engine.message(event, data), text=True, keep=event not in PASSING, name=event, sid=sid
+        )
         return True
 
     async def take_bytes(self, event: int, message: bytes, sid: str | None) -> bool:
@@ -189,7 +192,7 @@ class Courier:
         once: after a pause, or with the job's end.
         """
         now = time.monotonic()
-        batch = _take_batch(running)
+        batch = self._take_batch(running)
         if running.unkept and now >= running.keep_at:
             earlier, running.unkept = running.unkept, []
             await self._insist(running, partial(self._reports.append, running.job.claim, batch, earlier))
@@ -214,7 +217,7 @@ class Courier:
         else:
             finish.done.set_result(answer)
         finally:
-            event_tap.forget_client(running.client)
+            self._engine.forget_client(running.client)
             self._running = None
             self._ended = job.job_id
 
@@ -224,7 +227,7 @@ class Courier:
         data = timed_out_data(start, running.timed_out or 0.0)
         self._append(
             running,
-            event_tap.message("execution_error", data),
+            self._engine.message("execution_error", data),
             text=True,
             keep=True,
             name="execution_error",
@@ -261,12 +264,12 @@ class Courier:
                 status = undelivered_status(job.job_id, status, running.undelivered)
                 event, data = status["messages"][-1]
                 self._append(
-                    running, event_tap.message(event, data), text=True, keep=True, name=event, sid=running.client
+                    running, self._engine.message(event, data), text=True, keep=True, name=event, sid=running.client
                 )
             if running.client is not None:
-                last = event_tap.message("executing", {"node": None, "prompt_id": job.job_id})
+                last = self._engine.message("executing", {"node": None, "prompt_id": job.job_id})
                 self._append(running, last, text=True, keep=True, name="executing", sid=running.client)
-            batch = _take_batch(running, ends=final_state(status))
+            batch = self._take_batch(running, ends=final_state(status))
             result = {"outputs": outputs, "meta": finish.history_result.get("meta", {}), "status": status}
             send = partial(
                 self._reports.finish,
@@ -280,6 +283,17 @@ class Courier:
             answer = await self._insist(running, send)
             return answer if answer is not None else [b"none"]
 
+    def _take_batch(self, running: RunningJob, ends: str | None = None) -> Batch:
+        events, running.waiting = running.waiting, []
+        if running.state is not None:
+            number, data, sid = running.state
+            events.append(Event(number, self._engine.message(STATE, data), True, False, sid, STATE))
+            events.sort(key=attrgetter("number"))
+            running.state = None
+        batch = Batch(running.job.job_id, running.job.user, running.job.attempt, events, running.kept, ends)
+        running.kept = max((event.number for event in events if event.keep), default=running.kept)
+        return batch
+
     async def _insist(self, running: RunningJob, send: Callable[[], Awaitable[T]]) -> T | None:
         """Send until the store has it, or the claim is another's; then the answer is None."""
         delay = 0.1
@@ -289,7 +303,7 @@ class Courier:
             except ClaimLost as error:
                 log.warning("[comfyume] %s; what it still says is dropped", error)
                 running.lost = True
-                interrupts.interrupt_here()
+                self._engine.interrupt()
             except QueueError as error:
                 log.warning("[comfyume] %s Trying again in %.1f s; the job goes on.", error, delay)
                 await asyncio.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries, guards nothing
@@ -357,18 +371,6 @@ def undelivered_status(job_id: str, status: dict[str, Any], error: BlobError) ->
 
 def _is_for(running: RunningJob, sid: str | None) -> bool:
     return sid is None or sid == running.client
-
-
-def _take_batch(running: RunningJob, ends: str | None = None) -> Batch:
-    events, running.waiting = running.waiting, []
-    if running.state is not None:
-        number, data, sid = running.state
-        events.append(Event(number, event_tap.message(STATE, data), True, False, sid, STATE))
-        events.sort(key=attrgetter("number"))
-        running.state = None
-    batch = Batch(running.job.job_id, running.job.user, running.job.attempt, events, running.kept, ends)
-    running.kept = max((event.number for event in events if event.keep), default=running.kept)
-    return batch
 
 
 def _thin_out(waiting: list[Event]) -> None:

@@ -1,4 +1,4 @@
-"""The executing side of ComfyUI's queue on a worker: claims a job, prepares it, and hands in what became of it."""
+"""The executing side of a worker: claims a job, prepares it, and hands in what became of it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import time
 from typing import Any
 
 from ..blobs.errors import BlobError
-from ..comfyui_seams import event_tap, interrupts, validation
 from ..comfyui_seams.context import QueueItem, job_folders
 from ..job_queue.errors import QueueError
 from ..job_queue.jobs import ClaimedJob
 from ..job_queue.worker_queue import Claims, NotRegistered
 from .courier import FINISH, Courier, Finish, RunningJob, failed_status, now_ms
+from .engine import Engine
 from .heartbeat_process import HeartbeatProcess
 from .job_folders import JobFolders
 from .publishing import PublishedNames, Publisher
@@ -39,12 +39,13 @@ class JobRefused(Exception):
 
 
 class Executor:
-    """What ComfyUI's executing thread calls. Nothing here raises, since an exception ends that thread for good."""
+    """What the engine's executing thread calls. Nothing here raises, since an exception ends that thread for good."""
 
     def __init__(
         self,
         *,
         loop: asyncio.AbstractEventLoop,
+        engine: Engine,
         claims: Claims,
         courier: Courier,
         heartbeat: HeartbeatProcess,
@@ -54,6 +55,7 @@ class Executor:
         wake: Any,
     ) -> None:
         self._loop = loop
+        self._engine = engine
         self._claims = claims
         self._courier = courier
         self._heartbeat = heartbeat
@@ -164,7 +166,7 @@ class Executor:
 
     def _validate(self, job: ClaimedJob) -> list[str]:
         payload = job.payload
-        verdict = validation.validate_now(job.job_id, payload["prompt"], payload["outputs"])
+        verdict = self._engine.check_now(job.job_id, payload["prompt"], payload["outputs"])
         if verdict.valid:
             return verdict.outputs
         node_id, problem = verdict.first_problem()
@@ -194,8 +196,8 @@ class Executor:
                 "current_outputs": [],
             }
         if running.client is not None:
-            event_tap.send_in_order("execution_start", start, running.client)
-            event_tap.send_in_order(error.kind, data, running.client)
+            self._engine.tell("execution_start", start, running.client)
+            self._engine.tell(error.kind, data, running.client)
         status = failed_status([["execution_start", start]], error.kind, data)
         self._hand_in(running, {"outputs": {}, "meta": {}}, status)
 
@@ -207,7 +209,7 @@ class Executor:
         done: concurrent.futures.Future[list[bytes]] = concurrent.futures.Future()
         upcoming = None if self._woken.is_set() else self._claims.upcoming
         finish = Finish(running, history_result, status, upcoming, self._registration.catalogue, done)
-        event_tap.send_in_order(FINISH, finish)
+        self._engine.tell(FINISH, finish)
         try:
             self._next = self._claims.take_from_finish(done.result())
         except Exception:
@@ -231,7 +233,7 @@ class Executor:
             return
         log.info("[comfyume] job %s was cancelled", job_id)
         running.cancelled = True
-        interrupts.interrupt_here()
+        self._engine.interrupt()
 
     def claim_lost(self, job_id: str, claim: str) -> None:
         """Stop this job, which another worker has now; from any thread."""
@@ -240,4 +242,4 @@ class Executor:
             return
         log.warning("[comfyume] job %s is no longer this worker's", job_id)
         running.lost = True
-        interrupts.interrupt_here()
+        self._engine.interrupt()

@@ -9,10 +9,10 @@ import socket
 import threading
 from typing import Any
 
-from ..comfyui_seams import catalogue_export, devices
 from ..job_queue.catalogue import Catalogue, CatalogueStore
 from ..job_queue.errors import QueueError
 from ..job_queue.worker_queue import NameTakenBy, Reports
+from .engine import Engine
 
 log = logging.getLogger("comfyume")
 
@@ -25,10 +25,13 @@ NAME_PATIENCE = 60.0
 class Registration:
     """Announces this worker, again when the store forgot it, and anew when it can run something else."""
 
-    def __init__(self, reports: Reports, catalogues: CatalogueStore, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, reports: Reports, catalogues: CatalogueStore, loop: asyncio.AbstractEventLoop, engine: Engine
+    ) -> None:
         self._reports = reports
         self._catalogues = catalogues
         self._loop = loop
+        self._engine = engine
         self._registered = threading.Event()
         self._again = asyncio.Event()
         self._catalogue: Catalogue | None = None
@@ -62,7 +65,7 @@ class Registration:
             self._again.clear()
 
     async def _look(self) -> None:
-        catalogue = await catalogue_export.export()
+        catalogue = await self._engine.offer()
         changed = self._catalogue is None or catalogue.digest != self._catalogue.digest
         if not changed and self._registered.is_set():
             return
@@ -84,7 +87,7 @@ class Registration:
         log.info("[comfyume] registered; this worker offers %d nodes and %d models", *catalogue.counts())
 
     async def _register(self, catalogue: Catalogue) -> None:
-        description = describe()
+        description = describe(self._engine)
         try:
             await self._reports.register(description, catalogue.digest, catalogue.capabilities)
         except NameTakenBy as error:
@@ -93,9 +96,9 @@ class Registration:
             await self._reports.register(description, catalogue.digest, catalogue.capabilities, former_is_dead=True)
 
 
-def describe() -> dict[str, Any]:
+def describe(engine: Engine) -> dict[str, Any]:
     """Who this worker is, for people and for others of its name."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "boot": _boot_id(), **devices.describe()}
+    return {"host": socket.gethostname(), "pid": os.getpid(), "boot": _boot_id(), **engine.describe()}
 
 
 def _boot_id() -> str:

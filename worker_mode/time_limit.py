@@ -9,8 +9,8 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
-from ..comfyui_seams import interrupts
 from .courier import Courier, RunningJob
+from .engine import Engine
 
 log = logging.getLogger("comfyume")
 
@@ -26,11 +26,13 @@ class TimeLimit:
     def __init__(
         self,
         seconds: float,
+        engine: Engine,
         running: Callable[[], RunningJob | None],
         courier: Courier,
         leave: Callable[[], Awaitable[None]],
     ) -> None:
         self._seconds = seconds
+        self._engine = engine
         self._running = running
         self._courier = courier
         self._leave = leave
@@ -48,7 +50,7 @@ class TimeLimit:
                     "[comfyume] job %s runs for more than %g s; it is stopped", running.job.job_id, self._seconds
                 )
                 running.timed_out = self._seconds
-                interrupts.interrupt_here()
+                self._engine.interrupt()
             elif over > PATIENCE and running.timed_out is not None:
                 await self._restart_without(running)
 

@@ -1,0 +1,177 @@
+"""A worker: its parts, put together around an engine, from its begin to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from ..blobs.store import BlobFolder
+from ..comfyui_seams.context import Folders
+from ..job_queue.catalogue import CatalogueStore
+from ..job_queue.connection import connect_async, connect_listening
+from ..job_queue.errors import QueueError, WorkerNameTaken
+from ..job_queue.keys import Keys
+from ..job_queue.worker_queue import Claims, Reports, WorkerIdentity
+from ..settings import Settings
+from ..shared_folder import JOBS
+from .control import Control
+from .courier import Courier
+from .engine import Engine
+from .executor import Executor
+from .heartbeat_process import HeartbeatProcess
+from .job_folders import JobFolders
+from .registration import Registration
+from .time_limit import TimeLimit
+from .transports import Transports
+
+log = logging.getLogger("comfyume")
+
+
+class Worker:
+    """Takes the workshop's prompts and has its engine run them.
+
+    Args:
+        url: of the store.
+        system: folder of this process for what it keeps.
+        loop: on which everything runs but the executing thread.
+    """
+
+    def __init__(
+        self, settings: Settings, url: str, engine: Engine, *, system: Path, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        keys = Keys(settings.workshop)
+        identity = WorkerIdentity(settings.worker_id, secrets.token_hex(16), settings.lease)
+        self._engine = engine
+        self._client = connect_async(url)
+        self._listening = connect_listening(url)
+        self._reports = Reports(
+            self._client, keys, identity, history_size=settings.history_size, history_days=settings.history_days
+        )
+        self._catalogues = CatalogueStore(self._client, keys)
+        self.courier = Courier(self._reports, engine)
+        self._registration = Registration(self._reports, self._catalogues, loop, engine)
+        self._heartbeat = HeartbeatProcess(url, keys, identity, system, self._heard)
+        jobs = _jobs_root(settings, system)
+        self._folders = JobFolders(jobs)
+        self.executor = Executor(
+            loop=loop,
+            engine=engine,
+            claims=Claims(url, keys, identity),
+            courier=self.courier,
+            heartbeat=self._heartbeat,
+            registration=self._registration,
+            transports=Transports(
+                # A standalone process is its own neighbour: its people's folders are where its jobs' are.
+                shared_folder=settings.shared_folder or (system if settings.mode == "standalone" else None),
+                frontend_url=settings.frontend_url,
+                blobs=BlobFolder(system / "blobs"),
+            ),
+            folders=self._folders,
+            wake=self._wake,
+        )
+        self._control = Control(
+            self._listening,
+            keys,
+            identity.name,
+            {"cancel": self._cancel, "free": self._free, "validate": self._validate, "metadata": self._metadata},
+        )
+        self._time_limit = TimeLimit(settings.job_timeout, engine, self.executor.running, self.courier, self.stop)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._name = identity.name
+
+    @property
+    def job_folders(self) -> Folders:
+        """Where jobs run."""
+        return self._folders.folders
+
+    def clear(self) -> None:
+        """Leave nothing of an earlier process in the jobs' folders."""
+        self._folders.clear()
+
+    async def start(self) -> None:
+        """Begin to take prompts; on the event loop."""
+        for _, folder in self._folders.folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._heartbeat.start()
+        self._tasks = [
+            self.courier.start(),
+            asyncio.create_task(self._control.run(), name="comfyume-control"),
+            asyncio.create_task(self._time_limit.run(), name="comfyume-time-limit"),
+            asyncio.create_task(self._run_or_end(self._offer()), name="comfyume-registration"),
+        ]
+
+    async def _offer(self) -> None:
+        """Give the node packs' scripts to the store, then stay registered."""
+        while True:
+            try:
+                for files in (await asyncio.to_thread(self._engine.browser_files)).values():
+                    for path in files.values():
+                        await self._offer_script(path)
+                break
+            except QueueError as error:
+                log.warning("[comfyume] the store is not there yet: %s", error)
+                await asyncio.sleep(1.0)
+        await self._registration.run()
+
+    async def _offer_script(self, path: Path) -> None:
+        content = await asyncio.to_thread(path.read_bytes)
+        sha256 = hashlib.sha256(content).hexdigest()
+        await self._catalogues.store_script(sha256, content)
+
+    async def _run_or_end(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except WorkerNameTaken as error:
+            log.critical("[comfyume] %s This worker ends.", error)
+            raise SystemExit(1) from error
+
+    async def stop(self) -> None:
+        """Leave the workshop in good order; a running job goes back to the queue."""
+        self._heartbeat.stop()
+        try:
+            returned = await self._reports.leave()
+        except QueueError as error:
+            log.warning("[comfyume] left without a word to the store: %s", error)
+        else:
+            log.info(
+                "[comfyume] worker %s has left%s", self._name, f"; job {returned} is queued again" if returned else ""
+            )
+
+    async def _wake(self) -> None:
+        try:
+            await self._reports.wake()
+        except QueueError as error:
+            log.debug("nobody to wake: %s", error)
+
+    def _heard(self, word: str, job_id: str, claim: str) -> None:
+        if word == "cancel":
+            self.executor.cancel(job_id, claim)
+        elif word == "lost":
+            self.executor.claim_lost(job_id, claim)
+        elif word == "unknown":
+            self._registration.lost()
+
+    async def _cancel(self, message: dict[str, Any]) -> None:
+        self.executor.cancel(message["job"], message["claim"])
+
+    async def _free(self, message: dict[str, Any]) -> None:
+        for name, value in message["flags"].items():
+            self._engine.set_flag(name, value)
+
+    async def _validate(self, message: dict[str, Any]) -> Any:
+        verdict = await self._engine.check(message["job"], message["prompt"], message["outputs"])
+        return {"verdict": verdict.as_tuple(), "prompt": message["prompt"]}
+
+    async def _metadata(self, message: dict[str, Any]) -> Any:
+        return await asyncio.to_thread(self._engine.model_metadata, message["folder"], message["file"])
+
+
+def _jobs_root(settings: Settings, system: Path) -> Path:
+    if settings.shared_folder is not None:
+        return (settings.shared_folder / JOBS / settings.worker_id).absolute()
+    return (system / "jobs" / settings.worker_id).absolute()
