@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,8 +24,11 @@ from .store import BlobFolder
 RETRIES = 6
 """Failures in a row without a single new byte after which a transfer is given up: about half a minute."""
 
+AWAY_SECONDS = 300.0
+"""How long a server at which nobody answers is waited for: it is being started again, and a GPU made this file."""
+
 _BACKOFF_SECONDS = 0.25
-_BACKOFF_LONGEST_SECONDS = 15.0
+_BACKOFF_LONGEST_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 _STALL_SECONDS = 60.0
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15.0, sock_read=_STALL_SECONDS)
@@ -68,11 +72,13 @@ class _Reply:
 class _Patience:
     """Counts the failures in a row and waits longer after each; progress starts the count anew."""
 
-    def __init__(self, action: str, url: str, size: int, retries: int) -> None:
+    def __init__(self, action: str, url: str, size: int, retries: int, away: float) -> None:
         self._action = action
         self._url = url
         self._size = size
         self._retries = retries
+        self._away = away
+        self._away_until: float | None = None
         self._failures = 0
         self._furthest = 0
 
@@ -81,6 +87,7 @@ class _Patience:
         if position > self._furthest:
             self._furthest = position
             self._failures = 0
+            self._away_until = None
 
     async def wait(self, reason: str, status: int | None = None, at_least: float = 0.0) -> None:
         """Wait before the next attempt. Raises `TransferFailed` when there have been enough."""
@@ -89,6 +96,21 @@ class _Patience:
             raise self.failed(reason, "Check the connection to the server and its log, then run the job again.", status)
         longest = min(_BACKOFF_SECONDS * 2 ** (self._failures - 1), _BACKOFF_LONGEST_SECONDS)
         await asyncio.sleep(max(at_least, longest * random.uniform(0.5, 1.0)))  # noqa: S311
+
+    async def wait_after(self, error: BaseException) -> None:
+        """Wait after a connection broke, or could not be made: for a server that is away for longer."""
+        if not isinstance(error, aiohttp.ClientConnectorError):
+            await self.wait(_describe(error))
+            return
+        now = time.monotonic()
+        if self._away_until is None:
+            self._away_until = now + self._away
+        if now >= self._away_until:
+            raise self.failed(
+                _describe(error), "Check the connection to the server and its log, then run the job again."
+            )
+        self._failures = min(self._failures, self._retries - 1)
+        await self.wait(_describe(error))
 
     async def wait_or_give_up(self, reply: _Reply) -> None:
         """Wait after a refusal that may pass; raise `NotEnoughSpace` or `TransferFailed` for one that will not."""
@@ -111,6 +133,7 @@ async def download(
     *,
     headers: Mapping[str, str] | None = None,
     retries: int = RETRIES,
+    away: float = AWAY_SECONDS,
     on_progress: Progress | None = None,
 ) -> Path:
     """Fetch a blob into `folder`, unless it is there, and return its path. Resumes what an earlier call left.
@@ -121,7 +144,7 @@ async def download(
     if present is not None:
         return present
     work = _Download(
-        session, url, folder, digest, dict(headers or {}), _Patience("Downloading", url, digest.size, retries)
+        session, url, folder, digest, dict(headers or {}), _Patience("Downloading", url, digest.size, retries, away)
     )
     path = await (work.small() if digest.size <= SMALL else work.large(on_progress))
     if on_progress is not None:
@@ -155,7 +178,7 @@ class _Download:
                     self.check_total(response)
                     data = await read_small(response.content, self.digest.size, _STALL_SECONDS)
             except _BROKEN as error:
-                await self.patience.wait(_describe(error))
+                await self.patience.wait_after(error)
             except TooMuch as error:
                 raise self.too_long() from error
             else:
@@ -221,7 +244,7 @@ class _Download:
                     await receive_into(arriving, response.content, _STALL_SECONDS, on_progress)
             except _BROKEN as error:
                 self.patience.note(arriving.length)
-                await self.patience.wait(_describe(error))
+                await self.patience.wait_after(error)
             except TooMuch as error:
                 await asyncio.to_thread(arriving.restart)
                 raise self.too_long() from error
@@ -252,6 +275,7 @@ async def upload(
     headers: Mapping[str, str] | None = None,
     params: Mapping[str, str] | None = None,
     retries: int = RETRIES,
+    away: float = AWAY_SECONDS,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Send the file `source`, whose digest is `digest`, and return the server's JSON.
@@ -260,7 +284,7 @@ async def upload(
     finished upload a second time, if its reply was lost. Raises `TransferFailed`, `DigestMismatch` if the file is not
     (any more) what `digest` says, `NotEnoughSpace` if the server's disk is full, OSError if it cannot be read.
     """
-    patience = _Patience("Uploading to", url, digest.size, retries)
+    patience = _Patience("Uploading to", url, digest.size, retries, away)
     offset: int | None = 0
     ask = None if digest.size > SMALL else 0  # a small file is sent again sooner than asked about
     restarted = False
@@ -279,7 +303,7 @@ async def upload(
         except _BROKEN as error:
             if body.failure is not None:
                 raise body.failure from error
-            await patience.wait(_describe(error))
+            await patience.wait_after(error)
             offset = ask
             continue
         if 200 <= reply.status < 300:

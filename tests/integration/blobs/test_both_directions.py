@@ -17,7 +17,9 @@ from comfyume.blobs.arriving import ArrivingBlob
 from comfyume.blobs.digest import Digest
 from comfyume.blobs.errors import DigestMismatch, NotEnoughSpace, TransferFailed
 from comfyume.blobs.http_client import download, upload
-from comfyume.tests.harness.blob_transfers import MIB, leftovers
+from comfyume.blobs.http_server import UploadReceiver
+from comfyume.blobs.store import BlobFolder
+from comfyume.tests.harness.blob_transfers import MIB, BlobFrontend, leftovers, serving
 
 
 @pytest.mark.parametrize("size", [1000, 5 * MIB])
@@ -94,13 +96,28 @@ async def test_a_refusal_is_final_and_its_reason_is_told(frontend, session, work
     assert len(frontend.requests) == 2
 
 
-async def test_an_absent_server_is_given_up_after_the_retries(session, worker, make, unused_tcp_port):
+async def test_an_absent_server_is_given_up_after_a_while(session, worker, make, unused_tcp_port):
     source, digest = make(1000)
     url = f"http://127.0.0.1:{unused_tcp_port}/x"
     with pytest.raises(TransferFailed, match="Check the connection"):
-        await download(session, url, worker, digest, retries=2)
+        await download(session, url, worker, digest, away=0.2)
     with pytest.raises(TransferFailed, match="Check the connection"):
-        await upload(session, url, source, digest, retries=2)
+        await upload(session, url, source, digest, away=0.2)
+
+
+async def test_a_server_that_is_away_for_more_attempts_than_one_may_fail_is_waited_for(
+    session, worker, make, unused_tcp_port, tmp_path
+):
+    source, digest = make(1000)
+    folder = BlobFolder(tmp_path / "late")
+    served = BlobFrontend(folder, UploadReceiver(folder, stall_seconds=0.5))
+    app = web.Application()
+    app.router.add_put("/x", served.put)
+    sending = asyncio.create_task(upload(session, f"http://127.0.0.1:{unused_tcp_port}/x", source, digest, retries=1))
+    await asyncio.sleep(0.2)
+    assert not sending.done()
+    async with serving(app, unused_tcp_port):
+        await asyncio.wait_for(sending, 30)
 
 
 async def test_a_file_that_cannot_fit_is_refused_before_it_is_sent(frontend, session, worker, make, monkeypatch):

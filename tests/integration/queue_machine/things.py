@@ -46,6 +46,7 @@ class Job:
     losses: int = 0
     claim: str | None = None
     worker: str | None = None
+    has_result: bool = False
 
     @property
     def needs(self) -> frozenset[str]:

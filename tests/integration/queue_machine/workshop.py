@@ -12,11 +12,10 @@ from typing import Literal
 from comfyume.job_queue.frontend_queue import MAXIMUM_LOSSES
 
 from . import choosing
-from .things import CATALOGUES, LEVELS, USUAL_LEVEL, Job, Policy, Record, Request, Told, in_order, told
+from .things import CATALOGUES, LEVELS, Job, Policy, Record, Request, Told, in_order, told
 
 #: What a claim answers: a job, or a word: the worker waits now, is unknown, or its claim id is spent.
 ClaimAnswer = Told | Literal["waits", "unknown", "spent"]
-WAKE = ""
 
 
 class Workshop:
@@ -33,8 +32,8 @@ class Workshop:
         self.orphans: set[str] = set()
         #: The workers that wait, in the order in which the store asks them.
         self.idle: dict[str, Request] = {}
-        #: The claims of the jobs in each inbox; an empty one wakes only.
-        self.inboxes: dict[str, list[str]] = defaultdict(list)
+        #: The jobs in each inbox; None only wakes.
+        self.inboxes: dict[str, list[Told | None]] = defaultdict(list)
         #: When each person's jobs ended.
         self.history: dict[str, list[tuple[int, str]]] = defaultdict(list)
         self.overdue: set[str] = set()
@@ -168,7 +167,7 @@ class Workshop:
             known = self.records[worker] = Record(instance, catalogue)
             self.idle.pop(worker, None)
         elif self.idle.pop(worker, None):
-            self.inboxes[worker].append(WAKE)
+            self.inboxes[worker].append(None)
         self.listed.add(worker)
         self.present.add(worker)
         return "ok"
@@ -212,8 +211,8 @@ class Workshop:
             return "waits"
         return told(job)
 
-    def take_from_inbox(self, worker: str) -> str | None:
-        """Take the first item out of an inbox, as the worker's blocking read does: a claim, or ``WAKE``."""
+    def take_from_inbox(self, worker: str) -> Told | None:
+        """Take the first item out of an inbox, as the worker's blocking read does."""
         return self.inboxes[worker].pop(0) if self.inboxes[worker] else None
 
     def renew(self, worker: str, instance: str, job_id: str, claim: str) -> str:
@@ -289,6 +288,7 @@ class Workshop:
     def _end(self, job: Job, state: str) -> None:
         job.state = state
         job.is_cancelled = False
+        job.has_result = True
         self.leases.pop(job.job_id, None)
         self.history[job.user].append((self._now, job.job_id))
 
@@ -332,10 +332,6 @@ class Workshop:
         self.idle.pop(worker, None)
         self.turns[job.user] = self._now
 
-    def _ask_waiting_workers(self) -> list[tuple[str, Request]]:
-        """The live workers that wait; of the others the store learns as it asks them."""
-        return [(worker, request) for worker, request in self.idle.items() if worker in self.present]
-
     def _waiting_worker_for(self, job: Job) -> str | None:
         """The waiting worker that gets a new job: the first that may run it, but rather one that has its models."""
         chosen = None
@@ -355,17 +351,16 @@ class Workshop:
         return chosen
 
     def _hand_to(self, worker: str, job: Job) -> None:
-        request = self.idle[worker]
-        self._bind(worker, request, job)
-        self.inboxes[worker].append(request.claim)
+        self._bind(worker, self.idle[worker], job)
+        self.inboxes[worker].append(told(job))
 
     def _feed(self) -> None:
         """Hand queued jobs to the workers that wait for one."""
         for worker, request in list(self.idle.items()):
             if worker not in self.present:
+                # Of these the store learns as it asks them.
                 del self.idle[worker]
-            elif self._assign(worker, request):
-                self.inboxes[worker].append(request.claim)
-
-
-__all__ = ["USUAL_LEVEL", "WAKE", "ClaimAnswer", "Workshop"]
+                continue
+            job = self._assign(worker, request)
+            if job is not None:
+                self.inboxes[worker].append(told(job))
