@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from ..comfyui_seams.context import QueueItem
@@ -34,7 +36,7 @@ def lost_data(story: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """ComfyUI's event for a job that ended without its worker's word."""
     data: dict[str, Any] = {
         "prompt_id": story["job"],
-        "node_id": "",
+        "node_id": story["losses"][-1]["node"],
         "node_type": "",
         "executed": [],
         "timestamp": story["timestamp"],
@@ -42,13 +44,26 @@ def lost_data(story: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     if story["state"] == "cancelled":
         return "execution_interrupted", data
     data |= {
-        "exception_message": story["message"],
+        "exception_message": loss_message(story["losses"]),
         "exception_type": "comfyume.WorkerLost",
         "traceback": [],
         "current_inputs": {},
         "current_outputs": [],
     }
     return "execution_error", data
+
+
+def loss_message(losses: Sequence[dict[str, Any]]) -> str:
+    """What became of a job that was given up: which workers were lost with it, when, and at which node."""
+    parts = []
+    for loss in losses:
+        moment = time.strftime("%H:%M:%S", time.localtime(loss["at"] / 1000))
+        place = f" at node {loss['node']}" if loss["node"] else " before any node ran"
+        parts.append(f"{loss['worker']} at {moment}{place}")
+    return (
+        f"The prompt was given up, since each of the {len(losses)} workers that ran it was lost: {'; '.join(parts)}. "
+        "It may be what ends them. Run it again to have it tried anew."
+    )
 
 
 def lost_event(story: dict[str, Any]) -> tuple[str, str, bytes]:

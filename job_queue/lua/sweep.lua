@@ -15,6 +15,7 @@
 -- @include policy_fair
 -- @include assign
 -- @include ending
+-- @include losses
 
 -- Without a sweep for this long, the store or all frontends were away: one sweeps every second.
 local AWAY_MS = 5000
@@ -58,16 +59,13 @@ for _, job_id in ipairs(redis.call('SMEMBERS', key('running'))) do
     release_worker(worker, fields[2])
     refund(job_id)
     redis.call('HDEL', job, 'claim')
-    local losses = redis.call('HINCRBY', job, 'lost', 1)
-    if fields[4] or losses >= tonumber(ARGV[1]) then
-      local message = 'The prompt was cancelled while its worker ' .. worker .. ' was lost.'
-      local state = 'cancelled'
-      if not fields[4] then
-        message = 'The prompt was given up: ' .. losses .. ' workers were lost while they ran it, the last was ' .. worker .. '.'
-        state = 'quarantined'
+    local losses = note_loss(job_id, worker)
+    if fields[4] or #losses >= tonumber(ARGV[1]) then
+      local state = fields[4] and 'cancelled' or 'quarantined'
+      if state == 'quarantined' then
         quarantined[#quarantined + 1] = job_id
       end
-      local story = {job = job_id, state = state, message = message, worker = worker, timestamp = now_ms()}
+      local story = {job = job_id, state = state, losses = losses, timestamp = now_ms()}
       end_job(job_id, user, state, cjson.encode({lost = story}), tonumber(ARGV[2]), tonumber(ARGV[3]))
       publish_change(user)
       redis.call('PUBLISH', key('events'),

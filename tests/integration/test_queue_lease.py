@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from comfyume.job_queue.errors import ClaimLost
-from comfyume.job_queue.events import Notice
+from comfyume.job_queue.events import Event, Notice
 from comfyume.job_queue.jobs import ClaimedJob
+from comfyume.server_routes.native_shapes import lost_data
 from comfyume.tests.harness.room import ADA, Room, Worker, event, until
 
 pytestmark = pytest.mark.integration
@@ -71,7 +73,11 @@ async def test_the_third_loss_of_a_job_quarantines_it_with_its_story(room: Room)
     for _ in range(2):
         await lose(room, worker)
         assert await room.queue.sweep() == ([job_id], [])
-    await lose(room, worker)
+    job = await worker.take()
+    payload = b'{"type": "executing", "data": {"node": "7", "prompt_id": "x"}}'
+    preview = Event(2, bytes(range(256)), False, True, "tab-1", "binary:9")
+    await worker.append(job, Event(1, payload, True, True, "tab-1", "executing"), preview)
+    await room.let_lease_run_out(job_id)
     async with room.listening() as receive:
         assert await room.queue.sweep() == ([], [job_id])
         notices = [await receive(), await receive()]
@@ -80,8 +86,16 @@ async def test_the_third_loss_of_a_job_quarantines_it_with_its_story(room: Room)
     assert room.state(job_id) == "quarantined"
     story = (await room.queue.finished(ADA, [job_id]))[job_id].result["lost"]  # type: ignore[index]
     assert story["state"] == "quarantined"
-    assert story["worker"] == "unlucky"
-    assert "3 workers were lost" in story["message"]
+    assert [(loss["worker"], loss["node"]) for loss in story["losses"]] == [
+        ("unlucky", ""),
+        ("unlucky", ""),
+        ("unlucky", "7"),
+    ]
+    assert all(abs(loss["at"] / 1000 - time.time()) < 60 for loss in story["losses"])
+    name, data = lost_data(story)
+    assert (name, data["node_id"]) == ("execution_error", "7")
+    assert "3 workers" in data["exception_message"]
+    assert "at node 7" in data["exception_message"]
     assert await room.queue.count_active(ADA) == 0
     assert await worker.next() is None
     assert await room.queue.sweep() == ([], [])

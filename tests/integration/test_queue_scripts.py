@@ -20,7 +20,7 @@ EVERY_FILE = [*SCRIPTS, *INCLUDES]
 
 #: Commands that the scripts may use: all are in Redis 6.2 as they are used here, and none looks at the whole store.
 ALLOWED = {"DEL", "EXISTS", "EXPIRE", "PERSIST", "PEXPIRE", "TTL", "GET", "INCR", "SET", "RPUSH", "LTRIM"}
-ALLOWED |= {"HDEL", "HGET", "HGETALL", "HINCRBY", "HMGET", "HSET", "SADD", "SDIFF", "SMEMBERS", "SREM"}
+ALLOWED |= {"HDEL", "HGET", "HGETALL", "LRANGE", "HMGET", "HSET", "SADD", "SDIFF", "SMEMBERS", "SREM"}
 ALLOWED |= {"ZADD", "ZCARD", "ZMSCORE", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE", "ZSCORE"}
 ALLOWED |= {"PUBLISH", "TIME"}
 #: Options of those commands that came after 6.2.
