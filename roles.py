@@ -73,5 +73,5 @@ def _end_well(settings: Settings, ends: list[Callable[[], Awaitable[None]]]) -> 
         for end in ends:
             await end()
 
-    server.end_in_good_order(stop)
+    server.end_in_good_order(stop, settings.drain_notice + 10)
     log.debug("mode %s ends in good order on SIGTERM", settings.mode)

@@ -49,6 +49,8 @@ class Settings(BaseModel):
     shared_folder: Path | None = Field(None, description="folder that frontend and workers both see")
     queue_mode: QueueMode = Field("fair", description="who goes next")
     job_timeout: float = Field(1800, gt=0, description="seconds that a job may run")
+    max_jobs: int = Field(0, ge=0, description="jobs after which a worker ends by itself; 0 for no limit")
+    drain_notice: float = Field(25, ge=0, description="seconds that a job has when its worker is told to end")
     lease: float = Field(30, ge=1, description="seconds until a silent worker's job is given to another")
     history_size: int = Field(1000, ge=1, description="finished jobs kept for each person")
     history_days: float = Field(30, gt=0, description="days a finished job is kept")
@@ -110,6 +112,8 @@ class Settings(BaseModel):
             raise ValueError(
                 f"a {self.mode} needs the store of its workshop: set {PREFIX}REDIS_URL, for example redis://127.0.0.1:6379"
             )
+        if self.max_jobs and self.mode != "worker":
+            raise ValueError(f"{PREFIX}MAX_JOBS ends the process, so it is for {PREFIX}MODE=worker alone")
         return self
 
 

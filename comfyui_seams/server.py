@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -58,12 +59,21 @@ def own_address() -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{args.port}"
 
 
-def end_in_good_order(stop: Callable[[], Awaitable[None]]) -> None:
-    """On SIGTERM run ``stop``, then end as ComfyUI does on Ctrl-C; ComfyUI itself handles SIGTERM not at all."""
+def end() -> None:
+    """Ask this process to end in good order; from any thread."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end_in_good_order(stop: Callable[[], Awaitable[None]], patience: float) -> None:
+    """On SIGTERM run ``stop``, then end as ComfyUI does on Ctrl-C; ComfyUI itself handles SIGTERM not at all.
+
+    Args:
+        patience: seconds after which the process ends though ``stop`` has not.
+    """
 
     async def stop_and_end() -> None:
         try:
-            await asyncio.wait_for(stop(), 10)
+            await asyncio.wait_for(stop(), patience)
         finally:
             signal.raise_signal(signal.SIGINT)
 

@@ -128,6 +128,8 @@ def _common_environment(workshop: Workshop, environ: Mapping[str, str]) -> dict[
     kept = {name: value for name, value in environ.items() if name not in not_theirs}
     workshop.files.mkdir(parents=True, exist_ok=True)
     return {
+        # Less than a child has to end in.
+        "COMFYUME_DRAIN_NOTICE": "5",
         **kept,
         "COMFYUME_REDIS_URL": workshop.store_url,
         "COMFYUME_SHARED_FOLDER": str(workshop.files),

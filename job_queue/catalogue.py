@@ -122,10 +122,15 @@ class CatalogueStore:
             names = sorted(name.decode() for name in await self._client.smembers(self._keys.workers))
             pipeline = self._client.pipeline(transaction=False)
             for name in names:
-                pipeline.hmget(self._keys.worker(name), "description", "catalogue", "job")
+                pipeline.hmget(self._keys.worker(name), "description", "catalogue", "job", "drained")
             rows = await pipeline.execute() if names else []
         return {
-            name: {"description": json.loads(row[0]), "catalogue": row[1].decode(), "job": row[2] and row[2].decode()}
+            name: {
+                "description": json.loads(row[0]),
+                "catalogue": row[1].decode(),
+                "job": row[2] and row[2].decode(),
+                "drained": row[3] is not None,
+            }
             for name, row in zip(names, rows, strict=True)
             if row[0] is not None and row[1] is not None
         }

@@ -146,6 +146,14 @@ class FrontendQueue:
         """Keep a worker for one person's jobs; None gives it back to all."""
         await self._run("reserve", worker, user or "")
 
+    async def drain(self, worker: str, *, is_drained: bool = True) -> bool:
+        """Give a worker no more jobs, whereas it ends the one it has; or give it jobs again.
+
+        Returns:
+            Whether there is such a worker.
+        """
+        return bool(await self._run("drain", worker, "1" if is_drained else "") == b"ok")
+
     async def active(self, user: str) -> list[ActiveJob]:
         """A user's jobs that have not ended, in the order of the queue."""
         reply = await self._run("list_active", user)

@@ -7,6 +7,7 @@ import concurrent.futures
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ..blobs.errors import BlobError
@@ -53,6 +54,8 @@ class Executor:
         transports: Transports,
         folders: JobFolders,
         wake: Any,
+        max_jobs: int,
+        worn_out: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._engine = engine
@@ -63,9 +66,15 @@ class Executor:
         self._transports = transports
         self._folders = folders
         self._wake_store = wake
+        self._max_jobs = max_jobs
+        self._worn_out = worn_out
+        self._jobs = 0
+        self._is_draining = False
         self._woken = threading.Event()
         self._names = PublishedNames()
         self._running: RunningJob | None = None
+        self._is_idle = threading.Event()
+        self._is_idle.set()
         self._next: ClaimedJob | None = None
 
     def get(self, timeout: float | None) -> tuple[QueueItem, RunningJob] | None:
@@ -75,6 +84,9 @@ class Executor:
             left = deadline - time.monotonic()
             if left < 0 and timeout:
                 return None
+            if self._is_draining:
+                self._woken.wait(max(left, 0.0))
+                break
             job = self._next or self._claim(max(left, 0.0))
             self._next = None
             if job is not None:
@@ -89,6 +101,15 @@ class Executor:
     def running(self) -> RunningJob | None:
         """The job that is prepared or executed now; from any thread."""
         return self._running
+
+    def drain(self) -> None:
+        """Take no further job; from any thread. What runs goes on."""
+        self._is_draining = True
+        self.wake()
+
+    def wait_until_idle(self, timeout: float) -> bool:
+        """Wait at most this many seconds until no job runs; whether that is so."""
+        return self._is_idle.wait(timeout)
 
     def wake(self) -> None:
         """Make ``get`` return soon."""
@@ -116,6 +137,7 @@ class Executor:
         transport = self._transports.for_job(job)
         running = RunningJob(job, Publisher(self._folders.folders, transport, job.user, self._names))
         self._running = running
+        self._is_idle.clear()
         self._courier.begin(running)
         try:
             outputs = self._make_ready(running, transport)
@@ -207,7 +229,9 @@ class Executor:
 
     def _hand_in(self, running: RunningJob, history_result: dict[str, Any], status: dict[str, Any]) -> None:
         done: concurrent.futures.Future[list[bytes]] = concurrent.futures.Future()
-        upcoming = None if self._woken.is_set() else self._claims.upcoming
+        self._jobs += 1
+        is_last = self._is_draining or self._jobs == self._max_jobs
+        upcoming = None if is_last or self._woken.is_set() else self._claims.upcoming
         finish = Finish(running, history_result, status, upcoming, self._registration.catalogue, done)
         self._engine.tell(FINISH, finish)
         try:
@@ -219,12 +243,17 @@ class Executor:
         else:
             self._heartbeat.watch("", "")
         self._running = None
+        self._is_idle.set()
         job_folders.set(None)
         try:
             # The next job is often the same person's.
             self._folders.reset(running.job.user, self._names.last_names(running.job.user))
         except OSError as error:
             log.warning("[comfyume] files of the last job are left: %s; trying again before the next", error)
+        if self._jobs == self._max_jobs:
+            log.info("[comfyume] this worker ends, since it has run %d jobs", self._jobs)
+            self._is_draining = True
+            self._worn_out()
 
     def cancel(self, job_id: str, claim: str) -> None:
         """Stop this job if it is the one that runs; from any thread."""

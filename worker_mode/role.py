@@ -17,7 +17,7 @@ def mount(settings: Settings, url: str, *, alone: bool) -> Worker:
         url: of the store.
         alone: whether this process is nothing but a worker, so that its folders are the jobs'.
     """
-    worker = Worker(settings, url, ComfyUIEngine(), system=folders.system_folder(), loop=server.loop())
+    worker = Worker(settings, url, ComfyUIEngine(), system=folders.system_folder(), loop=server.loop(), end=server.end)
     worker.clear()
     if alone:
         folders.use_always(worker.job_folders)

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,18 @@ class Worker:
         url: of the store.
         system: folder of this process for what it keeps.
         loop: on which everything runs but the executing thread.
+        end: ends this process in good order, by way of ``stop``; called from any thread.
     """
 
     def __init__(
-        self, settings: Settings, url: str, engine: Engine, *, system: Path, loop: asyncio.AbstractEventLoop
+        self,
+        settings: Settings,
+        url: str,
+        engine: Engine,
+        *,
+        system: Path,
+        loop: asyncio.AbstractEventLoop,
+        end: Callable[[], None],
     ) -> None:
         keys = Keys(settings.workshop)
         identity = WorkerIdentity(settings.worker_id, secrets.token_hex(16), settings.lease)
@@ -73,6 +81,8 @@ class Worker:
             ),
             folders=self._folders,
             wake=self._wake,
+            max_jobs=settings.max_jobs,
+            worn_out=end,
         )
         self._control = Control(
             self._listening,
@@ -80,9 +90,10 @@ class Worker:
             identity.name,
             {"cancel": self._cancel, "free": self._free, "validate": self._validate, "metadata": self._metadata},
         )
-        self._time_limit = TimeLimit(settings.job_timeout, engine, self.executor.running, self.courier, self.stop)
+        self._time_limit = TimeLimit(settings.job_timeout, engine, self.executor.running, self.courier, self._leave)
         self._tasks: list[asyncio.Task[None]] = []
         self._name = identity.name
+        self._drain_notice = settings.drain_notice
 
     @property
     def job_folders(self) -> Folders:
@@ -131,7 +142,19 @@ class Worker:
             raise SystemExit(1) from error
 
     async def stop(self) -> None:
-        """Leave the workshop in good order; a running job goes back to the queue."""
+        """Leave the workshop in good order: take no more jobs, and end the one that runs if it ends in time.
+
+        One that takes longer goes back to the queue, and that does not count as a loss.
+        """
+        self.executor.drain()
+        if self.executor.running() is not None:
+            log.info("[comfyume] worker %s ends; its job has %g s to end", self._name, self._drain_notice)
+        is_idle = await asyncio.to_thread(self.executor.wait_until_idle, self._drain_notice)
+        await self._leave()
+        if not is_idle:
+            self._engine.interrupt()
+
+    async def _leave(self) -> None:
         self._heartbeat.stop()
         try:
             returned = await self._reports.leave()

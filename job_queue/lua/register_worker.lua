@@ -34,7 +34,7 @@ if known[1] ~= instance and known[3] then
   end
 end
 if known[1] ~= instance then
-  redis.call('HDEL', record, 'job', 'claim', 'turn', 'loaded')
+  redis.call('HDEL', record, 'job', 'claim', 'turn', 'loaded', 'drained')
 end
 if redis.call('HDEL', key('idle'), worker) == 1 and known[1] == instance then
   -- It waits with what it could run before; an empty item makes it ask again.

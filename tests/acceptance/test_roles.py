@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from comfyume.job_queue.keys import Keys
 from comfyume.tests.acceptance.test_native_routes import started, wait_until
 from comfyume.tests.harness import graphs
 from comfyume.tests.harness.client import Client, Event, RequestRefused
@@ -208,6 +210,41 @@ def test_a_worker_that_is_told_to_end_gives_its_job_back(fragile: Pair, tmp_path
         ends_once(client, job)
 
 
+def test_a_worker_that_is_told_to_end_ends_its_job_first_if_there_is_time(
+    comfyui: ComfyInstall, tmp_path: Path
+) -> None:
+    env = {"COMFYUME_DRAIN_NOTICE": "60"}
+    with Pair(comfyui, tmp_path / "pair", worker_env=env, worker_node_packs=[graphs.PACK]) as pair:
+        process = pair.worker.process
+        assert process is not None
+        with Client(pair.frontend.address) as client:
+            job = client.submit(graphs.gated(tmp_path / "gate"))
+            started(client, job)
+            waits = client.submit(graphs.image("waits", color=graphs.number() % 2**24))
+            process.send_signal(signal.SIGTERM)
+            wait_until(lambda: "ends; its job has 60 s" in pair.worker.log.read_text())
+            (tmp_path / "gate").touch()
+            ends_once(client, job)
+            process.wait(30)
+            assert [row[1] for row in client.queue()["queue_pending"]] == [waits]
+        assert pair.store.client().hget(Keys(pair.workshop).job(job), "attempt") == "1"
+
+
+def test_a_worker_ends_after_as_many_jobs_as_it_may_run(comfyui: ComfyInstall, tmp_path: Path) -> None:
+    env = {"COMFYUME_MAX_JOBS": "2"}
+    with Pair(comfyui, tmp_path / "pair", worker_env=env, worker_node_packs=[graphs.PACK]) as pair:
+        process = pair.worker.process
+        assert process is not None
+        with Client(pair.frontend.address) as client:
+            jobs = [client.submit(graphs.image(f"p{index}", color=graphs.number() % 2**24)) for index in range(3)]
+            for job in jobs[:2]:
+                ends_once(client, job)
+            process.wait(30)
+            assert [row[1] for row in client.queue()["queue_pending"]] == jobs[2:]
+            pair.worker.start().wait_ready()
+            ends_once(client, jobs[2])
+
+
 @pytest.mark.parametrize("ends_meanwhile", [False, True], ids=["running", "ending"])
 def test_a_frontend_that_is_killed_loses_nothing_of_a_running_job(
     fragile: Pair, tmp_path: Path, ends_meanwhile: bool
@@ -271,7 +308,8 @@ def test_a_second_worker_of_one_name_ends_and_the_first_goes_on(fragile: Pair, t
 
 @pytest.mark.parametrize("kill", [True, False], ids=["killed", "stopped"])
 def test_a_queue_survives_comfyui_without_any_setting(comfyui: ComfyInstall, tmp_path: Path, kill: bool) -> None:
-    process = ComfyProcess(comfyui, tmp_path / "base", node_packs=[graphs.PACK])
+    env = {"COMFYUME_DRAIN_NOTICE": "1"}
+    process = ComfyProcess(comfyui, tmp_path / "base", env=env, node_packs=[graphs.PACK])
     client_id = "9" * 32
     try:
         process.start().wait_ready()

@@ -157,7 +157,7 @@ async def test_a_catalogue_reads_back_as_it_was_stored(catalogues: CatalogueStor
 async def test_live_workers_are_listed_with_the_job_that_they_run_now(room: Room, catalogues: CatalogueStore) -> None:
     worker = await room.worker("gpu")
     assert await catalogues.live() == {
-        "gpu": {"description": {"host": "h", "pid": 1}, "catalogue": worker.catalogue, "job": None}
+        "gpu": {"description": {"host": "h", "pid": 1}, "catalogue": worker.catalogue, "job": None, "drained": False}
     }
     job_id = await room.submit()
     job = await worker.take()

@@ -3,7 +3,7 @@
 -- The job for a worker, {} when it now waits at its inbox, {'unknown'} when it must register first, or {'spent'} when the
 -- claim's job is no longer its own. See claim.lua.
 local function claim_next(worker, instance, claim, catalogue, lease_ms, turn)
-  local known = redis.call('HMGET', key('worker', worker), 'instance', 'claim', 'job', 'turn')
+  local known = redis.call('HMGET', key('worker', worker), 'instance', 'claim', 'job', 'turn', 'drained')
   if known[1] ~= instance then
     return {'unknown'}
   end
@@ -23,6 +23,10 @@ local function claim_next(worker, instance, claim, catalogue, lease_ms, turn)
   redis.call('DEL', key('inbox', worker))
   if known[4] ~= turn then
     redis.call('HSET', key('worker', worker), 'turn', turn)
+  end
+  if known[5] then
+    -- It waits at its inbox for the word that it may go on.
+    return {}
   end
   local job = assign(worker, claim, catalogue, lease_ms)
   if job then
