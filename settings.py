@@ -30,6 +30,7 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 Mode = Literal["standalone", "frontend", "worker", "off"]
 QueueMode = Literal["fifo", "round_robin", "fair"]
+GateMode = Literal["on", "dry_run", "off"]
 
 
 class SettingsError(Exception):
@@ -49,6 +50,8 @@ class Settings(BaseModel):
     shared_folder: Path | None = Field(None, description="folder that frontend and workers both see")
     queue_mode: QueueMode = Field("fair", description="who goes next")
     job_timeout: float = Field(1800, gt=0, description="seconds that a job may run")
+    vram_gate: GateMode = Field("on", description="whether jobs wait for GPU memory; dry_run only tells of it")
+    vram_margin: float = Field(2, ge=0, description="GiB kept free beside what a job needs")
     max_jobs: int = Field(0, ge=0, description="jobs after which a worker ends by itself; 0 for no limit")
     drain_notice: float = Field(25, ge=0, description="seconds that a job has when its worker is told to end")
     lease: float = Field(30, ge=1, description="seconds until a silent worker's job is given to another")

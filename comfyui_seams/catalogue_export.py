@@ -41,7 +41,8 @@ async def export() -> Catalogue:
         with model_lists.own_models_only():
             _definitions = (state, await _node_definitions(), await asyncio.to_thread(_folders_of_nodes))
     extensions = await asyncio.to_thread(lambda: {pack: _hashes(files) for pack, files in extension_files().items()})
-    return Catalogue(_definitions[1], _definitions[2], _classes_with_own_checks(), models, extensions)
+    sizes = await asyncio.to_thread(model_lists.own_sizes, models)
+    return Catalogue(_definitions[1], _definitions[2], _classes_with_own_checks(), models, extensions, sizes)
 
 
 async def _node_definitions() -> dict[str, Any]:

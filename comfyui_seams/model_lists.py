@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -23,6 +24,18 @@ def own_lists() -> dict[str, list[str]]:
     return {
         folder: _own_files(folder) for folder in list(folder_paths.folder_names_and_paths) if folder not in NO_MODELS
     }
+
+
+def own_sizes(models: dict[str, list[str]]) -> dict[str, int]:
+    """Bytes of each of these models, by ``FOLDER/FILE``; blocking."""
+    sizes = {}
+    for folder, files in models.items():
+        for file in files:
+            path = folder_paths.get_full_path(folder, file)
+            if path is not None:
+                with contextlib.suppress(OSError):
+                    sizes[f"{folder}/{file}"] = os.path.getsize(path)
+    return sizes
 
 
 @contextlib.contextmanager

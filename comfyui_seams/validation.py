@@ -8,7 +8,7 @@ from typing import Any
 
 import execution
 
-from .verdict import Verdict
+from .answers import Verdict
 
 _validate_here = execution.validate_prompt
 

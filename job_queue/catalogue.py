@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +28,7 @@ class Catalogue:
         folders: for each node class, the model folders whose files its inputs offer.
         checked_by_worker: node classes that check their inputs with code of their own.
         models: files of each model folder.
+        sizes: bytes of each model, by ``FOLDER/FILE``.
         extensions: for each node pack that has browser scripts, the SHA-256 of each of its files by path.
     """
 
@@ -36,6 +37,7 @@ class Catalogue:
     checked_by_worker: frozenset[str]
     models: dict[str, list[str]]
     extensions: dict[str, dict[str, str]]
+    sizes: dict[str, int] = field(default_factory=dict)
 
     @cached_property
     def encoded(self) -> bytes:
@@ -45,6 +47,7 @@ class Catalogue:
             "folders": _sorted(self.folders),
             "checked_by_worker": sorted(self.checked_by_worker),
             "models": _sorted(self.models),
+            "sizes": _sorted(self.sizes),
             "extensions": _sorted({pack: _sorted(files) for pack, files in self.extensions.items()}),
         }
         return zlib.compress(json.dumps(value).encode(), 6)
@@ -64,6 +67,7 @@ class Catalogue:
             frozenset(value["checked_by_worker"]),
             value["models"],
             value["extensions"],
+            value.get("sizes", {}),
         )
 
     @cached_property

@@ -27,6 +27,21 @@ def encode_json(value: Any) -> bytes:
 
 
 @dataclass(frozen=True)
+class MemoryNeed:
+    """What a graph tells of the memory that it takes on a GPU, in bytes.
+
+    Attributes:
+        stated: what a node of the graph says that it takes.
+        estimate: what its model files let expect, until one of its kind has run.
+        sizes: the numbers in it that decide how much it takes, such as width and frames, as one word.
+    """
+
+    stated: int | None = None
+    estimate: int | None = None
+    sizes: str = ""
+
+
+@dataclass(frozen=True)
 class Submission:
     """What is asked of the workshop: one prompt.
 
@@ -37,6 +52,7 @@ class Submission:
         envelope: what the worker needs beside the payload (files, addresses, the client's features).
         brief: the little of the payload that lists of jobs show.
         needs: what a worker must have: ``node:NAME`` and ``model:FOLDER/FILE``.
+        memory: what the graph tells of the memory that it takes.
     """
 
     job_id: str
@@ -48,6 +64,7 @@ class Submission:
     brief: dict[str, Any]
     client: str
     needs: frozenset[str]
+    memory: MemoryNeed = MemoryNeed()
 
     def arguments(self) -> list[bytes | str]:
         """The arguments of ``submit.lua``."""
@@ -64,10 +81,12 @@ class Submission:
             payload,
             secrets,
             encode_json(self.envelope),
-            lane_of(self.needs),
+            lane_of(self.needs, self.memory),
             self.client,
             encode_json(self.brief),
             models_of(self.needs),
+            "" if self.memory.stated is None else str(self.memory.stated),
+            "" if self.memory.estimate is None else str(self.memory.estimate),
             *sorted(self.needs),
         ]
 
@@ -96,7 +115,7 @@ class Policy:
     per_person: int | None = 500
     in_all: int | None = 20_000
     per_minute: int | None = None
-    affinity: float = 600.0
+    affinity: float = 1370.0
 
     def arguments(self) -> list[str]:
         """The arguments of ``configure.lua`` behind the first."""
@@ -114,7 +133,7 @@ class Policy:
         return cls(
             cast(QueueMode, mode) if mode in get_args(QueueMode) else "fair",
             fields.get(b"paused") == b"1",
-            affinity=int(fields.get(b"affinity_ms") or 600_000) / 1000,
+            affinity=int(fields.get(b"affinity_ms") or 1_370_000) / 1000,
             **{name: int(most) if most else None for name, most in limits.items()},
         )
 
@@ -127,14 +146,19 @@ def models_of(needs: frozenset[str]) -> str:
 
 
 @lru_cache(maxsize=1_000)
-def lane_of(needs: frozenset[str]) -> str:
-    """The name of the lane that jobs with these needs share."""
-    return hashlib.sha1("\n".join(sorted(needs)).encode(), usedforsecurity=False).hexdigest()
+def lane_of(needs: frozenset[str], memory: MemoryNeed = MemoryNeed()) -> str:
+    """The name of the lane that jobs of one kind share: with the same needs, and sizes that take as much memory."""
+    words = [*sorted(needs), f"sizes {memory.sizes}", f"stated {memory.stated or ''}"]
+    return hashlib.sha1("\n".join(words).encode(), usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """A job bound to this worker's claim."""
+    """A job bound to this worker's claim.
+
+    Attributes:
+        memory: bytes of a GPU's memory that it is taken to need; None when nothing is known.
+    """
 
     job_id: str
     user: str
@@ -144,11 +168,12 @@ class ClaimedJob:
     envelope: dict[str, Any]
     attempt: int
     claim: str
+    memory: int | None
 
     @classmethod
     def from_fields(cls, fields: Sequence[bytes]) -> ClaimedJob:
         """From the reply of ``claim.lua``."""
-        job_id, user, number, payload, secrets, envelope, attempt, claim = fields
+        job_id, user, number, payload, secrets, envelope, attempt, claim, memory = fields
         return cls(
             job_id.decode(),
             user.decode(),
@@ -158,6 +183,7 @@ class ClaimedJob:
             json.loads(envelope),
             int(attempt),
             claim.decode(),
+            int(float(memory)) if memory else None,
         )
 
     @classmethod

@@ -72,11 +72,16 @@ class Claims:
         self._scripts = Scripts(self._client)
         self._identity = identity
         self._is_waiting = False
+        self.short: int | None = None
         self.upcoming = UpcomingClaim("", 0)
         self._begin_turn()
 
-    def next(self, catalogue: str, timeout: float) -> ClaimedJob | None:
+    def next(self, catalogue: str, timeout: float, room: int | None = None) -> ClaimedJob | None:
         """The next job for this worker, waiting at most ``timeout`` seconds for one.
+
+        Args:
+            room: bytes of memory that the job may need; None for any. When all that is queued for this worker needs
+                more, this returns None at once and ``short`` says how much the least of it needs.
 
         A claim id is used until it has brought a job, so a reply that is lost on the way loses nothing. If it is lost
         for longer than the lease, the job is another's and the id is spent; then the next one is used.
@@ -87,8 +92,8 @@ class Claims:
         """
         with store_errors():
             if not self._is_waiting:
-                job = self._take(self._ask(catalogue))
-                if job is not None:
+                job = self._take(self._ask(catalogue, room))
+                if job is not None or self.short is not None:
                     return job
             self._is_waiting = False
             inbox = self._keys.inbox(self._identity.name)
@@ -110,10 +115,17 @@ class Claims:
         if reply in ([b"none"], [b"unknown"], [b"spent"]):
             return None
         job = self._take(reply)
-        self._is_waiting = job is None
+        self._is_waiting = job is None and self.short is None
         return job
 
+    def wait_though_short(self) -> None:
+        """Let ``next`` wait at the inbox: there is no more room to be had."""
+        self.short, self._is_waiting = None, True
+
     def _take(self, reply: list[bytes]) -> ClaimedJob | None:
+        self.short = int(reply[1]) if reply[:1] == [b"short"] else None
+        if self.short is not None:
+            return None
         if reply == [b"unknown"]:
             raise NotRegistered(self._identity.name)
         if reply == [b"spent"]:
@@ -121,11 +133,19 @@ class Claims:
             return None
         return self._won(ClaimedJob.from_fields(reply)) if reply else None
 
-    def _ask(self, catalogue: str) -> list[bytes]:
+    def _ask(self, catalogue: str, room: int | None) -> list[bytes]:
         identity, upcoming = self._identity, self.upcoming
         reply: list[bytes] = self._scripts["claim"](
             keys=[self._keys.prefix],
-            args=[identity.name, identity.instance, upcoming.claim, catalogue, identity.lease_ms, upcoming.turn],
+            args=[
+                identity.name,
+                identity.instance,
+                upcoming.claim,
+                catalogue,
+                identity.lease_ms,
+                upcoming.turn,
+                _word(room),
+            ],
         )
         return reply
 
@@ -137,6 +157,10 @@ class Claims:
         """Choose the next claim id; its turn orders it among this process's, however late a request arrives."""
         self.upcoming = UpcomingClaim(new_claim(), time.monotonic_ns() // 1000)
         self._is_waiting = False
+
+
+def _word(number: int | None) -> str:
+    return "" if number is None else str(number)
 
 
 class Reports:
@@ -234,8 +258,14 @@ class Reports:
         earlier: Sequence[Event] = (),
         upcoming: UpcomingClaim | None = None,
         catalogue: str = "",
+        room: int | None = None,
+        peak: int | None = None,
     ) -> list[bytes]:
         """End a job with its result and its last events, and claim the next one, as one change.
+
+        Args:
+            room: bytes of memory that the next job may need; None for any.
+            peak: bytes of memory that this job took; None if nobody knows.
 
         Returns:
             What ``Claims.take_from_finish`` takes.
@@ -252,6 +282,7 @@ class Reports:
         if earlier or not all(event.keep for event in batch.events):
             kept = encode(replace(batch, events=[*earlier, *batch.events]), only_kept=True)
         arguments = [batch.job_id, claim, batch.ends, encode_json(result), published, *self._history, *following, kept]
+        arguments += [_word(room), _word(peak)]
         reply = await self._run("finish", *arguments, behind_ping=True)
         if reply[0] == b"lost":
             raise ClaimLost(f"job {batch.job_id} is no longer this worker's")

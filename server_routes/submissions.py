@@ -57,6 +57,7 @@ class Submissions:
             brief={"extra_data": brief_extra},
             client=client if isinstance(client, str) else "",
             needs=self._nodes.needs_of(prompt),
+            memory=self._nodes.memory_of(prompt),
         )
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ..comfyui_seams import model_lists, node_stubs, validation
-from ..comfyui_seams.verdict import Verdict
+from ..comfyui_seams.answers import Verdict
 from ..job_queue.catalogue import Catalogue, CatalogueStore
 from ..job_queue.errors import QueueError
+from ..job_queue.jobs import MemoryNeed
 from .asking import Asking
+from .memory_needs import memory_need
 
 log = logging.getLogger("comfyume")
 
@@ -134,6 +136,12 @@ class WorkshopNodes:
             if isinstance(value, str):
                 needs += [f"model:{folder}/{value}" for folder in folders if value in models.get(folder, ())]
         return needs
+
+    def memory_of(self, prompt: dict[str, Any]) -> MemoryNeed:
+        """What a graph tells of the memory that it takes."""
+        models = [need.removeprefix("model:") for need in self.needs_of(prompt) if need.startswith("model:")]
+        sizes = [max(catalogue.sizes.get(model, 0) for catalogue in self._offer.catalogues) for model in models]
+        return memory_need(prompt, sizes)
 
     async def check(self, prompt_id: str, prompt: dict[str, Any], outputs: list[str] | None) -> Verdict:
         """ComfyUI's check of a graph, for the workers that would run it."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..comfyui_seams import catalogue_export, devices, event_tap, interrupts, server, validation
-from ..comfyui_seams.verdict import Verdict
+from ..comfyui_seams import catalogue_export, devices, event_tap, interrupts, memory, server, validation
+from ..comfyui_seams.answers import Memory, Verdict
 from ..job_queue.catalogue import Catalogue
 
 
 class ComfyUIEngine:
     """See ``Engine``. The ComfyUI of this process."""
+
+    def __init__(self) -> None:
+        memory.install()
 
     async def offer(self) -> Catalogue:
         """See ``Engine``."""
@@ -44,6 +47,22 @@ class ComfyUIEngine:
     def set_flag(self, name: str, value: Any) -> None:
         """See ``Engine``."""
         server.set_flag(name, value)
+
+    def memory(self) -> Memory | None:
+        """See ``Engine``."""
+        return memory.look()
+
+    def unload(self) -> None:
+        """See ``Engine``."""
+        memory.unload()
+
+    def begin_measuring(self) -> None:
+        """See ``Engine``."""
+        memory.begin_measuring()
+
+    def peak(self) -> int | None:
+        """See ``Engine``."""
+        return memory.peak()
 
     def tell(self, event: str, data: Any, client: str | None = None) -> None:
         """See ``Engine``."""

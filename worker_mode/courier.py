@@ -89,6 +89,8 @@ class Finish:
     Attributes:
         upcoming: the claim for the next job, which is asked for with the end of this one; None to ask for none.
         catalogue: what the worker can run then.
+        room: bytes of memory that the next job may need; None for any.
+        peak: bytes of memory that the job took; None if nobody knows.
         done: takes the store's answer, with the next job in it.
     """
 
@@ -97,6 +99,8 @@ class Finish:
     status: dict[str, Any]
     upcoming: UpcomingClaim | None
     catalogue: str
+    room: int | None
+    peak: int | None
     done: concurrent.futures.Future[list[bytes]]
 
 
@@ -235,7 +239,7 @@ class Courier:
         )
         result = {"outputs": dict(running.published), "meta": {}}
         status = failed_status([], "execution_error", data)
-        await self._hand_in(Finish(running, result, status, None, "", concurrent.futures.Future()))
+        await self._hand_in(Finish(running, result, status, None, "", None, None, concurrent.futures.Future()))
         self._running = None
 
     async def _end(self, finish: Finish) -> list[bytes]:
@@ -279,6 +283,8 @@ class Courier:
                 earlier=running.unkept,
                 upcoming=finish.upcoming,
                 catalogue=finish.catalogue,
+                room=finish.room,
+                peak=finish.peak,
             )
             answer = await self._insist(running, send)
             return answer if answer is not None else [b"none"]

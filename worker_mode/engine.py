@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..comfyui_seams.verdict import Verdict
+from ..comfyui_seams.answers import Memory, Verdict
 from ..job_queue.catalogue import Catalogue
 
 
@@ -48,6 +48,20 @@ class Engine(Protocol):
 
     def set_flag(self, name: str, value: Any) -> None:
         """Set ``unload_models`` or ``free_memory``, to be heeded between two prompts."""
+
+    # Memory; in the executing thread, between two prompts.
+
+    def memory(self) -> Memory | None:
+        """The memory of the device that prompts run on; None where nobody can tell."""
+
+    def unload(self) -> None:
+        """Give back what can be had again, such as loaded models."""
+
+    def begin_measuring(self) -> None:
+        """A prompt begins."""
+
+    def peak(self) -> int | None:
+        """The most bytes that the prompt took, without models that it did not use; None where nobody can tell."""
 
     # Events.
 

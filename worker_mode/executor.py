@@ -19,6 +19,7 @@ from .courier import FINISH, Courier, Finish, RunningJob, failed_status, now_ms
 from .engine import Engine
 from .heartbeat_process import HeartbeatProcess
 from .job_folders import JobFolders
+from .memory_gate import MemoryGate
 from .publishing import PublishedNames, Publisher
 from .registration import Registration
 from .transports import InputFile, Transport, Transports
@@ -47,6 +48,7 @@ class Executor:
         *,
         loop: asyncio.AbstractEventLoop,
         engine: Engine,
+        gate: MemoryGate,
         claims: Claims,
         courier: Courier,
         heartbeat: HeartbeatProcess,
@@ -59,6 +61,7 @@ class Executor:
     ) -> None:
         self._loop = loop
         self._engine = engine
+        self._gate = gate
         self._claims = claims
         self._courier = courier
         self._heartbeat = heartbeat
@@ -120,7 +123,10 @@ class Executor:
         if not self._registration.wait(min(timeout, STORE_PAUSE)):
             return None
         try:
-            return self._claims.next(self._registration.catalogue, timeout)
+            job = self._claims.next(self._registration.catalogue, timeout, self._gate.room())
+            if self._claims.short is not None and not self._gate.make_room(self._claims.short):
+                self._claims.wait_though_short()
+            return job
         except NotRegistered:
             self._registration.lost()
         except QueueError as error:
@@ -133,6 +139,7 @@ class Executor:
 
     def _prepare(self, job: ClaimedJob) -> tuple[QueueItem, RunningJob] | None:
         """Everything before execution: files here, graph valid. None when the job has ended instead."""
+        self._gate.look_at(job)
         self._heartbeat.watch(job.job_id, job.claim)
         transport = self._transports.for_job(job)
         running = RunningJob(job, Publisher(self._folders.folders, transport, job.user, self._names))
@@ -152,6 +159,7 @@ class Executor:
             message = f"The worker could not prepare this prompt: {error}"
             self._refuse(running, JobRefused(message, kind="execution_error"))
             return None
+        self._engine.begin_measuring()
         payload = job.payload
         return (job.number, job.job_id, payload["prompt"], payload["extra_data"], outputs, job.secrets), running
 
@@ -232,7 +240,16 @@ class Executor:
         self._jobs += 1
         is_last = self._is_draining or self._jobs == self._max_jobs
         upcoming = None if is_last or self._woken.is_set() else self._claims.upcoming
-        finish = Finish(running, history_result, status, upcoming, self._registration.catalogue, done)
+        finish = Finish(
+            running,
+            history_result,
+            status,
+            upcoming,
+            self._registration.catalogue,
+            self._gate.room() if upcoming is not None else None,
+            self._engine.peak() if status["completed"] else None,
+            done,
+        )
         self._engine.tell(FINISH, finish)
         try:
             self._next = self._claims.take_from_finish(done.result())

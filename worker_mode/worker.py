@@ -25,6 +25,7 @@ from .engine import Engine
 from .executor import Executor
 from .heartbeat_process import HeartbeatProcess
 from .job_folders import JobFolders
+from .memory_gate import GIB, MemoryGate
 from .registration import Registration
 from .time_limit import TimeLimit
 from .transports import Transports
@@ -69,6 +70,7 @@ class Worker:
         self.executor = Executor(
             loop=loop,
             engine=engine,
+            gate=MemoryGate(engine, settings.vram_gate, int(settings.vram_margin * GIB)),
             claims=Claims(url, keys, identity),
             courier=self.courier,
             heartbeat=self._heartbeat,

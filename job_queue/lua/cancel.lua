@@ -12,6 +12,8 @@
 -- @include policy_fifo
 -- @include policy_round_robin
 -- @include policy_fair
+-- @include memory
+-- @include affinity
 -- @include assign
 
 local user, which = ARGV[1], ARGV[2]

@@ -5,9 +5,11 @@
 -- ARGV[3]  claim id, chosen by the worker: the same id again returns the same job
 -- ARGV[4]  digest of the worker's catalogue      ARGV[5]  lease in milliseconds
 -- ARGV[6]  turn: rises with each claim id of the instance
+-- ARGV[7]  bytes of memory that a job may need, '' for any
 --
--- Returns the job for the worker, {} when it now waits at its inbox, {'unknown'} when it must register first, or
--- {'spent'} when the claim's job is no longer its own, so that the worker needs a new claim id.
+-- Returns the job for the worker, {} when it now waits at its inbox, {'short', bytes} when it does and a queued job would
+-- be its own if it had so much room, {'unknown'} when it must register first, or {'spent'} when the claim's job is no longer
+-- its own, so that the worker needs a new claim id.
 -- Invariant: a claim id is bound to at most one job, however often it is asked with. One that arrives late, after the
 -- worker went on to another, is bound to none.
 -- @include keys
@@ -15,7 +17,9 @@
 -- @include policy_fifo
 -- @include policy_round_robin
 -- @include policy_fair
+-- @include memory
+-- @include affinity
 -- @include assign
 -- @include claiming
 
-return claim_next(ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6])
+return claim_next(ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7] or '')

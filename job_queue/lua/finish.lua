@@ -8,6 +8,7 @@
 -- ARGV[8]  instance of the worker's process, or '' to claim nothing
 -- ARGV[9]  claim id of the next claim      ARGV[10] digest of the catalogue
 -- ARGV[11] lease in milliseconds           ARGV[12] turn, all as in claim.lua
+-- ARGV[14] bytes that the next job may need, as in claim.lua      ARGV[15] peak of this job in bytes, '' if not known
 -- ARGV[13] batch to keep: the last events, and those before that are not kept yet
 --
 -- Returns {'ok', ...}, {'known'} when this claim has ended the job before, or {'lost'}. Behind 'ok' stands what claim.lua
@@ -19,12 +20,14 @@
 -- @include policy_fifo
 -- @include policy_round_robin
 -- @include policy_fair
+-- @include memory
+-- @include affinity
 -- @include assign
 -- @include claiming
 -- @include ending
 
 local job = key('job', ARGV[1])
-local current = redis.call('HMGET', job, 'claim', 'state', 'user', 'worker', 'lane', 'claimed', 'charged')
+local current = redis.call('HMGET', job, 'claim', 'state', 'user', 'worker', 'lane', 'claimed', 'charged', 'loads')
 if current[1] ~= ARGV[2] then
   return {'lost'}
 end
@@ -36,13 +39,21 @@ proceed_when_full()
 redis.call('PUBLISH', key('events'), ARGV[5])
 redis.call('RPUSH', key('events', ARGV[1]), ARGV[13])
 local took = now_ms() - current[6]
-charge(current[3], took - (current[7] or 0))
+local ran = run_time(current[5], took, current[8] == '1')
+charge(current[3], ran - (current[7] or 0))
 if ARGV[3] == 'done' then
-  learn_duration(current[5], took)
+  if ran < took then
+    learn(current[5], 'load', took - ran)
+  else
+    learn(current[5], 'duration', ran)
+  end
+  if (ARGV[15] or '') ~= '' then
+    learn_memory(current[5], tonumber(ARGV[15]))
+  end
 end
 release_worker(current[4], ARGV[2])
 end_job(ARGV[1], current[3], ARGV[3], ARGV[4], tonumber(ARGV[6]), tonumber(ARGV[7]))
 if ARGV[8] == '' then
   return {'ok', 'none'}
 end
-return {'ok', unpack(claim_next(current[4], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]))}
+return {'ok', unpack(claim_next(current[4], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[14] or ''))}

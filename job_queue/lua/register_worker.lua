@@ -13,6 +13,8 @@
 -- @include policy_fifo
 -- @include policy_round_robin
 -- @include policy_fair
+-- @include memory
+-- @include affinity
 -- @include assign
 
 local worker, instance = ARGV[1], ARGV[2]

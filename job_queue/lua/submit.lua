@@ -7,7 +7,8 @@
 -- ARGV[7]  envelope, for the worker    ARGV[8]  lane: digest of the needs
 -- ARGV[9]  client id                   ARGV[10] brief, what lists show of the payload
 -- ARGV[11] digest of the models among the needs, '' for none
--- ARGV[12...] needs: what a worker must have to run the job
+-- ARGV[12] bytes of a GPU's memory that the graph states, '' for none      ARGV[13] bytes by its model files, or ''
+-- ARGV[14...] needs: what a worker must have to run the job
 --
 -- Returns {'stored' | 'known', number}, {'conflict'}, or {'limited', name of the limit, limit}.
 -- Invariant: one id is one job. The same submit again changes nothing; another one under a known id is refused, and so is
@@ -17,6 +18,8 @@
 -- @include policy_fifo
 -- @include policy_round_robin
 -- @include policy_fair
+-- @include memory
+-- @include affinity
 -- @include assign
 
 local job_id, user, digest, order = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -69,13 +72,15 @@ redis.call('HSET', job, 'user', user, 'digest', digest, 'number', written, 'payl
 redis.call('ZADD', key('active', user), written, job_id)
 if redis.call('TTL', key('needs', lane)) < 60 * 60 * 24 * 60 then
   -- Not known yet, or not used for a month.
-  for i = 12, #ARGV, 1000 do
+  for i = 14, #ARGV, 1000 do
     -- unpack() takes a few thousand at most.
     redis.call('SADD', key('needs', lane), unpack(ARGV, i, math.min(i + 999, #ARGV)))
   end
   redis.call('EXPIRE', key('needs', lane), 60 * 60 * 24 * 90)
-  if ARGV[11] ~= '' then
-    redis.call('HSET', key('kind', lane), 'models', ARGV[11])
+  for field, value in pairs({models = ARGV[11], stated = ARGV[12], estimate = ARGV[13]}) do
+    if value ~= '' then
+      redis.call('HSET', key('kind', lane), field, value)
+    end
   end
   redis.call('EXPIRE', key('kind', lane), 60 * 60 * 24 * 90)
 end
@@ -83,5 +88,7 @@ if limits[4] == '1' or not hand_over(job_id, user, lane, ARGV[11]) then
   redis.call('ZADD', key('queued'), submitted, job_id)
   enter_lane(job_id, USUAL_LEVEL, user, lane, written)
   publish_change(user)
+  -- A worker that waits for jobs with its models may take it, or what has waited long enough by now.
+  feed_idle_workers()
 end
 return {'stored', written}

@@ -13,6 +13,8 @@
 -- @include policy_fifo
 -- @include policy_round_robin
 -- @include policy_fair
+-- @include memory
+-- @include affinity
 -- @include assign
 -- @include ending
 -- @include losses
@@ -97,7 +99,9 @@ if gone then
   redis.call('INCR', key('catalogue-version'))
   redis.call('PUBLISH', key('events'), cjson.encode({workers = true}) .. '\n')
 end
-if #requeued > 0 then
+if redis.call('ZCARD', key('queued')) > 0 and redis.call('EXISTS', key('idle')) == 1 then
+  -- Also for workers that left jobs to others which have the models: by now it may pay to load them.
+  proceed_when_full()
   feed_idle_workers()
 end
 return {requeued, quarantined}

@@ -1,16 +1,13 @@
--- Choosing a job for a worker and binding it to a claim. Needs includes/lanes.lua and the policies.
+-- Choosing a job for a worker and binding it to a claim. Needs includes/lanes.lua, the policies and
+-- includes/affinity.lua.
 
 local POLICIES = {fifo = order_fifo, round_robin = order_round_robin, fair = order_fair}
 -- A level at which people wait gets a job at least this often, whatever goes on at the levels above.
 local PATIENCE_MS = 600000
--- For so long somebody may be passed over for people whose jobs need the models that a worker has loaded already.
-local USUAL_AFFINITY_MS = 600000
--- Among so many people such a job is looked for.
-local MOST_LOOKED_AT = 100
 
 -- Whether a catalogue offers everything that the jobs of a lane need. The answer for a pair never changes, since both
 -- are named by their content, so it is remembered.
-local function lane_fits(catalogue, lane)
+local function catalogue_fits(catalogue, lane)
   local memo = key('fits', catalogue)
   local known = redis.call('HGET', memo, lane)
   if known then
@@ -25,11 +22,27 @@ local function lane_fits(catalogue, lane)
   return #missing == 0
 end
 
--- The lane of a person's first job at a level that this catalogue can run, and its number.
-local function first_lane(level, user, catalogue)
+-- The least that a job needs which a worker could run if more of its memory were free; nil when there is none.
+local least_short
+
+-- Whether a worker can run the jobs of a lane. `can` is what it has: {catalogue = digest, room = bytes or ''}.
+local function lane_fits(can, lane)
+  if not catalogue_fits(can.catalogue, lane) then
+    return false
+  end
+  if not has_room(can.room, lane) then
+    local need = memory_of(lane)
+    least_short = math.min(least_short or need, need)
+    return false
+  end
+  return true
+end
+
+-- The lane of a person's first job at a level that a worker can run, and its number.
+local function first_lane(level, user, can)
   local lanes = redis.call('ZRANGE', key('lanes', level .. ':' .. user), 0, -1, 'WITHSCORES')
   for i = 1, #lanes, 2 do
-    if lane_fits(catalogue, lanes[i]) then
+    if lane_fits(can, lanes[i]) then
       return lanes[i], tonumber(lanes[i + 1])
     end
   end
@@ -50,46 +63,9 @@ local function levels_in_order()
   return due
 end
 
--- The models that jobs of a lane load, as one word; '' for none.
-local function models_of(lane)
-  return redis.call('HGET', key('kind', lane), 'models') or ''
-end
-
--- Of the people in the order of the policy the first one; or another one whose job needs the models that the worker has
--- loaded, while the first has not been passed over for too long. Loading others can take longer than the job.
-local function prefer_loaded(next_person, worker)
-  local first_user, first_lane = next_person()
-  if not first_user then
-    return nil
-  end
-  local loaded = redis.call('HGET', key('worker', worker), 'loaded')
-  local models = models_of(first_lane)
-  if not loaded or models == '' or models == loaded then
-    return first_user, first_lane
-  end
-  local passed_since = redis.call('HGET', key('passed'), first_user)
-  local patience = tonumber(redis.call('HGET', key('policy'), 'affinity_ms') or USUAL_AFFINITY_MS)
-  if patience == 0 or (passed_since and now_ms() - passed_since >= patience) then
-    return first_user, first_lane
-  end
-  for _ = 1, MOST_LOOKED_AT do
-    local user, lane = next_person()
-    if not user then
-      break
-    end
-    if models_of(lane) == loaded then
-      if not passed_since then
-        redis.call('HSET', key('passed'), first_user, now_ms())
-      end
-      return user, lane
-    end
-  end
-  return first_user, first_lane
-end
-
--- The queued job that a worker with this catalogue is to run: its level, person and lane, or nothing.
--- `only` is the one person that the worker is reserved for, or nil; `mode` names the policy.
-local function choose(worker, catalogue, only, mode)
+-- The queued job that a worker is to run: its level, person and lane, or nothing.
+-- `can` is what the worker has; `only` the one person that it is reserved for, or nil; `mode` names the policy.
+local function choose(worker, can, only, mode)
   for _, level in ipairs(levels_in_order()) do
     local people
     if only then
@@ -101,10 +77,10 @@ local function choose(worker, catalogue, only, mode)
       -- Ahead of all is ahead of all, also under another policy.
       local order = level == 'front' and order_fifo or POLICIES[mode]
       local next_person = order(people, function(user)
-        return first_lane(level, user, catalogue)
+        return first_lane(level, user, can)
       end)
       local user, lane
-      if level == 'front' then
+      if level == 'front' or only then
         user, lane = next_person()
       else
         user, lane = prefer_loaded(next_person, worker)
@@ -119,7 +95,9 @@ end
 
 -- What a worker is told of a job: the fields it needs to run it.
 local function job_for_worker(job_id)
-  local job = redis.call('HMGET', key('job', job_id), 'user', 'number', 'payload', 'secrets', 'envelope', 'attempt', 'claim')
+  local job = redis.call('HMGET', key('job', job_id), 'user', 'number', 'payload', 'secrets', 'envelope', 'attempt', 'claim',
+    'lane')
+  job[8] = tostring(memory_of(job[8]) or '')
   return {job_id, unpack(job)}
 end
 
@@ -130,16 +108,16 @@ local function bind(job_id, user, lane, worker, claim, lease_ms)
   local expected = tonumber(kind[1] or USUAL_MS)
   local told = job_for_worker(job_id)
   told[7], told[8] = tostring(told[7] + 1), claim
+  local loads = kind[2] and redis.call('HGET', key('worker', worker), 'loaded') ~= kind[2]
   redis.call('HSET', key('job', job_id), 'state', 'claimed', 'claim', claim, 'worker', worker, 'claimed', now_ms(),
-    'attempt', told[7], 'charged', expected)
+    'attempt', told[7], 'charged', expected, 'loads', loads and '1' or '')
   redis.call('SADD', key('running'), job_id)
   redis.call('SET', key('lease', job_id), claim, 'PX', lease_ms)
   redis.call('HSET', key('worker', worker), 'claim', claim, 'job', job_id)
-  if kind[2] then
-    redis.call('HSET', key('worker', worker), 'loaded', kind[2])
-    -- Only for the sake of models is anybody passed over.
-    redis.call('HDEL', key('passed'), user)
+  if loads then
+    redis.call('HSET', key('worker', worker), 'loaded', kind[2], 'loaded_since', now_ms())
   end
+  redis.call('HDEL', key('passed'), user)
   redis.call('HDEL', key('idle'), worker)
   -- Now and not at the end, or one person would get all the workers at once.
   charge(user, expected)
@@ -159,7 +137,7 @@ local function reserved_for(worker)
 end
 
 -- Bind the worker's best job to its claim. Returns the job for the worker, or nil when nothing fits it.
-local function assign(worker, claim, catalogue, lease_ms)
+local function assign(worker, claim, can, lease_ms)
   if redis.call('ZCARD', key('queued')) == 0 then
     return nil
   end
@@ -167,7 +145,7 @@ local function assign(worker, claim, catalogue, lease_ms)
   if policy[2] == '1' then
     return nil
   end
-  local level, user, lane = choose(worker, catalogue, reserved_for(worker), policy[1] or 'fair')
+  local level, user, lane = choose(worker, can, reserved_for(worker), policy[1] or 'fair')
   if not level then
     return nil
   end
@@ -205,13 +183,16 @@ local function each_idle_worker(offer)
   return false
 end
 
--- Hand a new job to a worker that waits for one; true if there is one that may run it. A worker waits only while nothing
--- in the lanes is for it, so the job overtakes none.
+-- Hand a new job to a worker that waits for one; true if there is one that may run it and had better not leave it to
+-- another. Only while no job is queued, so it overtakes none.
 local function hand_over(job_id, user, lane, models)
+  if redis.call('ZCARD', key('queued')) > 0 then
+    return false
+  end
   local chosen, chosen_request
   each_idle_worker(function(worker, request)
     local only = reserved_for(worker)
-    if (only and only ~= user) or not lane_fits(request.catalogue, lane) then
+    if (only and only ~= user) or not lane_fits(request, lane) then
       return false
     end
     if not chosen then
@@ -226,7 +207,7 @@ local function hand_over(job_id, user, lane, models)
     end
     return false
   end)
-  if not chosen then
+  if not chosen or better_elsewhere(chosen, lane) then
     return false
   end
   local job = bind(job_id, user, lane, chosen, chosen_request.claim, chosen_request.lease_ms)
@@ -238,8 +219,9 @@ end
 local function feed_idle_workers()
   local nothing_for = {}
   each_idle_worker(function(worker, request)
-    local kind = request.catalogue .. (reserved_for(worker) or '')
-    local job = not nothing_for[kind] and assign(worker, request.claim, request.catalogue, request.lease_ms)
+    local kind = table.concat({request.catalogue, request.room, reserved_for(worker) or '',
+      redis.call('HGET', key('worker', worker), 'loaded') or ''}, ' ')
+    local job = not nothing_for[kind] and assign(worker, request.claim, request, request.lease_ms)
     if job then
       put_in_inbox(worker, job, request.lease_ms)
     else

@@ -1,8 +1,9 @@
 -- Claiming the next job. Needs includes/keys.lua and includes/assign.lua.
 
--- The job for a worker, {} when it now waits at its inbox, {'unknown'} when it must register first, or {'spent'} when the
--- claim's job is no longer its own. See claim.lua.
-local function claim_next(worker, instance, claim, catalogue, lease_ms, turn)
+-- The job for a worker, {} when it now waits at its inbox, {'short', bytes} when it does and a job would be its own if it
+-- had so much room, {'unknown'} when it must register first, or {'spent'} when the claim's job is no longer its own.
+-- See claim.lua.
+local function claim_next(worker, instance, claim, catalogue, lease_ms, turn, room)
   local known = redis.call('HMGET', key('worker', worker), 'instance', 'claim', 'job', 'turn', 'drained')
   if known[1] ~= instance then
     return {'unknown'}
@@ -22,17 +23,17 @@ local function claim_next(worker, instance, claim, catalogue, lease_ms, turn)
   proceed_when_full()
   redis.call('DEL', key('inbox', worker))
   if known[4] ~= turn then
-    redis.call('HSET', key('worker', worker), 'turn', turn)
+    redis.call('HSET', key('worker', worker), 'turn', turn, 'room', room)
   end
   if known[5] then
     -- It waits at its inbox for the word that it may go on.
     return {}
   end
-  local job = assign(worker, claim, catalogue, lease_ms)
+  local can = {claim = claim, catalogue = catalogue, room = room, lease_ms = tonumber(lease_ms)}
+  local job = assign(worker, claim, can, lease_ms)
   if job then
     return job
   end
-  redis.call('HSET', key('idle'), worker,
-    cjson.encode({claim = claim, catalogue = catalogue, lease_ms = tonumber(lease_ms)}))
-  return {}
+  redis.call('HSET', key('idle'), worker, cjson.encode(can))
+  return least_short and {'short', string.format('%.0f', least_short)} or {}
 end

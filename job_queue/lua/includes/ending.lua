@@ -7,10 +7,16 @@ local function release_worker(worker, claim)
   end
 end
 
--- How long jobs of a kind take, as a moving average in which the last few count most.
-local function learn_duration(lane, ms)
-  local known = redis.call('HGET', key('kind', lane), 'duration')
-  redis.call('HSET', key('kind', lane), 'duration', known and known + 0.3 * (ms - known) or ms)
+-- How long a job ran, of what it took: without loading models, for which nobody is charged.
+local function run_time(lane, took, loads)
+  local usual = loads and redis.call('HGET', key('kind', lane), 'duration')
+  return usual and math.min(took, usual) or took
+end
+
+-- How long jobs of a kind run ('duration') or load models ('load'), as a moving average in which the last few count most.
+local function learn(lane, what, ms)
+  local known = redis.call('HGET', key('kind', lane), what)
+  redis.call('HSET', key('kind', lane), what, known and known + 0.3 * (ms - known) or ms)
   if not known then
     redis.call('EXPIRE', key('kind', lane), 60 * 60 * 24 * 90)
   end

@@ -25,6 +25,7 @@ local function place_lane(level, user, lane)
     redis.call('ZADD', key('people', level), head[2], user)
   else
     redis.call('ZREM', key('people', level), user)
+    redis.call('HDEL', key('passed'), user)
   end
 end
 

@@ -1,10 +1,10 @@
 -- Policy `fair`: the person who used the least GPU time lately goes next. Needs includes/policy_round_robin.lua.
 --
--- What a person used fades by half every half hour. Since it fades for all alike, their order does not change while nobody
+-- What a person used fades by half every ten minutes. Since it fades for all alike, their order does not change while nobody
 -- runs anything, and neither does what is stored: log2(milliseconds used) + time / half-life, from which the use at any
 -- time follows.
 
-local HALF_LIFE_MS = 1800000
+local HALF_LIFE_MS = 600000
 -- What a job is taken to cost before one of its kind has ended.
 local USUAL_MS = 10000
 

@@ -1,4 +1,4 @@
-"""ComfyUI's answer to the check of a graph."""
+"""What the seams answer, in types that need no ComfyUI."""
 
 from __future__ import annotations
 
@@ -27,3 +27,19 @@ class Verdict:
         error = self.error or {}
         node_id = str((error.get("extra_info") or {}).get("node_id", ""))
         return node_id, f"{error.get('message', 'Invalid prompt')} {error.get('details', '')}".strip()
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The memory of one device, in bytes.
+
+    Attributes:
+        free: what nobody has.
+        reclaimable: what the engine holds and gives back on demand, such as models that it keeps loaded.
+        source: who says so, for the log.
+    """
+
+    total: int
+    free: int
+    reclaimable: int
+    source: str

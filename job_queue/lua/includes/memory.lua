@@ -1,0 +1,26 @@
+-- How much of a GPU's memory jobs need. Needs includes/keys.lua.
+--
+-- The hash kind:<lane> holds, in bytes: `stated`, by a node of the graph; `memory`, learned from the runs so far;
+-- `estimate`, from the model files that the graph names. The first of them that is there counts.
+
+-- Bytes that a job of this lane needs; nil when nothing is known.
+local function memory_of(lane)
+  local known = redis.call('HMGET', key('kind', lane), 'stated', 'memory', 'estimate')
+  return tonumber(known[1] or known[2] or known[3])
+end
+
+-- Whether a job of this lane fits into so many bytes; always where nothing is known or nobody counts (room '').
+local function has_room(room, lane)
+  if room == '' then
+    return true
+  end
+  local need = memory_of(lane)
+  return not need or need <= tonumber(room)
+end
+
+-- Take the peak of a run into account: more counts at once, less bit by bit.
+local function learn_memory(lane, peak)
+  local known = tonumber(redis.call('HGET', key('kind', lane), 'memory'))
+  local learned = known and peak < known and known + 0.1 * (peak - known) or peak
+  redis.call('HSET', key('kind', lane), 'memory', string.format('%.0f', learned))
+end
