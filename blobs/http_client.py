@@ -24,8 +24,8 @@ from .store import BlobFolder
 RETRIES = 6
 """Failures in a row without a single new byte after which a transfer is given up: about half a minute."""
 
-AWAY_SECONDS = 300.0
-"""How long a server at which nobody answers is waited for: it is being started again, and a GPU made this file."""
+AWAY_SECONDS = 900.0
+"""How long a server is waited for at which nobody answers, or which says that it cannot now: a GPU made this file."""
 
 _BACKOFF_SECONDS = 0.25
 _BACKOFF_LONGEST_SECONDS = 10.0
@@ -34,6 +34,7 @@ _STALL_SECONDS = 60.0
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15.0, sock_read=_STALL_SECONDS)
 _RETRIED_STATUSES = frozenset({408, 416, 425, 429})
 _BROKEN = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError, Stalled)
+_UNAVAILABLE = 503
 _FULL = 507
 
 
@@ -99,23 +100,28 @@ class _Patience:
 
     async def wait_after(self, error: BaseException) -> None:
         """Wait after a connection broke, or could not be made: for a server that is away for longer."""
-        if not isinstance(error, aiohttp.ClientConnectorError):
+        if isinstance(error, aiohttp.ClientConnectorError):
+            await self._wait_for_its_return(_describe(error))
+        else:
             await self.wait(_describe(error))
-            return
+
+    async def _wait_for_its_return(self, reason: str, status: int | None = None, at_least: float = 0.0) -> None:
         now = time.monotonic()
         if self._away_until is None:
             self._away_until = now + self._away
         if now >= self._away_until:
-            raise self.failed(
-                _describe(error), "Check the connection to the server and its log, then run the job again."
-            )
+            advice = "Check the connection to the server and its log, then run the job again."
+            raise self.failed(reason, advice, status)
         self._failures = min(self._failures, self._retries - 1)
-        await self.wait(_describe(error))
+        await self.wait(reason, status, at_least)
 
     async def wait_or_give_up(self, reply: _Reply) -> None:
         """Wait after a refusal that may pass; raise `NotEnoughSpace` or `TransferFailed` for one that will not."""
         if reply.status == _FULL:
             raise NotEnoughSpace(f"the server's folder behind {self._url}", self._size - self._furthest)
+        if reply.status == _UNAVAILABLE:
+            # A frontend whose store is away cannot look up the claim.
+            return await self._wait_for_its_return(reply.reason, reply.status, reply.retry_after)
         if reply.status in _RETRIED_STATUSES or reply.status >= 500:
             return await self.wait(reply.reason, reply.status, reply.retry_after)
         raise self.failed(reply.reason, "The server will not change its mind: see its log for why.", reply.status)

@@ -249,7 +249,7 @@ class Reports:
         if await self._run("append_events", batch.job_id, claim, encode(batch), kept) == b"lost":
             raise ClaimLost(f"job {batch.job_id} is no longer this worker's")
 
-    async def finish(
+    def ending(
         self,
         claim: str,
         batch: Batch,
@@ -261,17 +261,11 @@ class Reports:
         room: int | None = None,
         peak: int | None = None,
     ) -> list[bytes]:
-        """End a job with its result and its last events, and claim the next one, as one change.
+        """The words that end a job with its result and its last events, and claim the next one, as one change.
 
         Args:
             room: bytes of memory that the next job may need; None for any.
             peak: bytes of memory that this job took; None if nobody knows.
-
-        Returns:
-            What ``Claims.take_from_finish`` takes.
-
-        Raises:
-            ClaimLost: the job is no longer this claim's.
         """
         identity = self._identity
         following: list[str | int] = ["", "", "", "", ""]
@@ -281,12 +275,32 @@ class Reports:
         kept = published
         if earlier or not all(event.keep for event in batch.events):
             kept = encode(replace(batch, events=[*earlier, *batch.events]), only_kept=True)
-        arguments = [batch.job_id, claim, batch.ends, encode_json(result), published, *self._history, *following, kept]
-        arguments += [_word(room), _word(peak)]
-        reply = await self._run("finish", *arguments, behind_ping=True)
+        words: list[Any] = [batch.job_id, claim, batch.ends, encode_json(result), published, *self._history, *following]
+        words += [kept, _word(room), _word(peak)]
+        return [word if isinstance(word, bytes) else str(word).encode() for word in words]
+
+    async def end(self, words: Sequence[bytes]) -> list[bytes]:
+        """End a job by the words of ``ending``; doing so again changes nothing.
+
+        Returns:
+            What ``Claims.take_from_finish`` takes.
+
+        Raises:
+            ClaimLost: the job is no longer this claim's.
+        """
+        reply = await self._run("finish", *words, behind_ping=True)
         if reply[0] == b"lost":
-            raise ClaimLost(f"job {batch.job_id} is no longer this worker's")
+            raise ClaimLost(f"job {words[0].decode()} is no longer this worker's")
         return reply[1:] if reply[0] == b"ok" else [b"none"]
+
+    async def finish(self, claim: str, batch: Batch, result: dict[str, Any], **options: Any) -> list[bytes]:
+        """``ending`` and ``end`` in one."""
+        return await self.end(self.ending(claim, batch, result, **options))
+
+
+def without_next_claim(words: Sequence[bytes]) -> list[bytes]:
+    """The words of ``Reports.ending`` for a process that is not the one whose next claim they ask for."""
+    return [*words[:7], *[b""] * 5, words[12], b"", *words[14:]]
 
 
 class NameTakenBy(WorkerNameTaken):

@@ -17,9 +17,11 @@ from ..blobs.errors import BlobError
 from ..job_queue.errors import ClaimLost, QueueError
 from ..job_queue.events import Batch, Event
 from ..job_queue.jobs import ClaimedJob
-from ..job_queue.worker_queue import Reports, UpcomingClaim
+from ..job_queue.worker_queue import Reports, UpcomingClaim, without_next_claim
+from .endings import failed_status, final_state, timed_out_data, timed_out_status, undelivered_status
 from .engine import Engine
 from .publishing import Publisher
+from .unsent import UnsentResults
 
 log = logging.getLogger("comfyume")
 
@@ -39,6 +41,8 @@ MOST_WAITING = 32
 GATHER = 0.003
 #: Seconds after which published events are kept at the latest.
 KEEP_PAUSE = 0.02
+#: Seconds until events are sent again that the store could not take.
+RETRY_PAUSE = 1.0
 #: Binary events of node packs are kept up to this size in bytes.
 LARGEST_KEPT = 1024 * 1024
 
@@ -53,6 +57,7 @@ class RunningJob:
         began: when its preparation began, by this process's monotonic clock in seconds.
         timed_out: the seconds that it may run, once it has run longer.
         undelivered: why a result could not be brought to its person.
+        is_saved: whether its end is on disk, since the store does not take it now.
         unkept: events that are out but not in the job's stream yet.
         keep_at: when they must be in it, by this process's monotonic clock in seconds.
         state: the number, data and client of the last ``progress_state`` that waits. It names every node and replaces
@@ -69,6 +74,7 @@ class RunningJob:
     began: float = field(default_factory=time.monotonic)
     timed_out: float | None = None
     undelivered: BlobError | None = None
+    is_saved: bool = False
     published: dict[str, Any] = field(default_factory=dict)
     waiting: list[Event] = field(default_factory=list)
     state: tuple[int, Any, str | None] | None = None
@@ -107,8 +113,9 @@ class Finish:
 class Courier:
     """Takes events from the tap, publishes the files that they name, and appends them to the job's stream."""
 
-    def __init__(self, reports: Reports, engine: Engine) -> None:
+    def __init__(self, reports: Reports, engine: Engine, unsent: UnsentResults) -> None:
         self._reports = reports
+        self._unsent = unsent
         self._engine = engine
         self._running: RunningJob | None = None
         self._ended: str | None = None
@@ -193,22 +200,37 @@ class Courier:
         """Publish what waits, and keep what was published a while ago.
 
         Keeping is a write that the store syncs to its disk, so it is done for many events at
-        once: after a pause, or with the job's end.
+        once: after a pause, or with the job's end. What the store cannot take now is kept later.
         """
         now = time.monotonic()
         batch = self._take_batch(running)
-        if running.unkept and now >= running.keep_at:
-            earlier, running.unkept = running.unkept, []
-            await self._insist(running, partial(self._reports.append, running.job.claim, batch, earlier))
-            return
-        if not batch.events:
+        is_keeping = bool(running.unkept) and now >= running.keep_at
+        if not batch.events and not is_keeping:
             return
         kept = [event for event in batch.events if event.keep]
         if kept and not running.unkept:
-            running.keep_at = now + KEEP_PAUSE
-            asyncio.get_running_loop().call_later(KEEP_PAUSE, self._work.set)
+            self._keep_after(running, KEEP_PAUSE)
+        try:
+            if is_keeping:
+                await self._reports.append(running.job.claim, batch, running.unkept)
+                running.unkept = []
+                return
+            await self._reports.publish(running.job.claim, batch)
+        except ClaimLost as error:
+            self._lose(running, error)
+        except QueueError as error:
+            log.warning("[comfyume] %s Trying again in %.0f s; the job goes on.", error, RETRY_PAUSE)
+            self._keep_after(running, RETRY_PAUSE)
         running.unkept += kept
-        await self._insist(running, partial(self._reports.publish, running.job.claim, batch))
+
+    def _keep_after(self, running: RunningJob, seconds: float) -> None:
+        running.keep_at = time.monotonic() + seconds
+        asyncio.get_running_loop().call_later(seconds, self._work.set)
+
+    def _lose(self, running: RunningJob, error: ClaimLost) -> None:
+        log.warning("[comfyume] %s; what it still says is dropped", error)
+        running.lost = True
+        self._engine.interrupt()
 
     async def _finish(self, finish: Finish) -> None:
         """Publish what is left, then end the job with its last events as one change."""
@@ -275,8 +297,7 @@ class Courier:
                 self._append(running, last, text=True, keep=True, name="executing", sid=running.client)
             batch = self._take_batch(running, ends=final_state(status))
             result = {"outputs": outputs, "meta": finish.history_result.get("meta", {}), "status": status}
-            send = partial(
-                self._reports.finish,
+            words = self._reports.ending(
                 job.claim,
                 batch,
                 result,
@@ -286,8 +307,39 @@ class Courier:
                 room=finish.room,
                 peak=finish.peak,
             )
-            answer = await self._insist(running, send)
+            answer = await self._insist(running, partial(self._end_or_save, running, words))
+            if running.is_saved:
+                await asyncio.to_thread(self._unsent.forget, job.job_id)
             return answer if answer is not None else [b"none"]
+
+    async def _end_or_save(self, running: RunningJob, words: list[bytes]) -> list[bytes]:
+        """End a job; what the store cannot take now is kept on disk, in case that this process ends first."""
+        try:
+            return await self._reports.end(words)
+        except ClaimLost:
+            raise
+        except QueueError:
+            if not running.is_saved:
+                try:
+                    await asyncio.to_thread(self._unsent.save, running.job.job_id, words)
+                    running.is_saved = True
+                except OSError as error:
+                    log.warning("[comfyume] the result of job %s is in memory alone: %s", running.job.job_id, error)
+            raise
+
+    async def hand_in_what_is_left(self) -> None:
+        """Hand in what an earlier process of this worker could not; a claim that is another's by now takes nothing.
+
+        Raises:
+            QueueError: the store does not take it now either.
+        """
+        for job_id, words in (await asyncio.to_thread(self._unsent.load)).items():
+            try:
+                await self._reports.end(without_next_claim(words))
+                log.info("[comfyume] job %s, which the last process ran to its end, is handed in", job_id)
+            except ClaimLost as error:
+                log.warning("[comfyume] %s; its result is dropped", error)
+            await asyncio.to_thread(self._unsent.forget, job_id)
 
     def _take_batch(self, running: RunningJob, ends: str | None = None) -> Batch:
         events, running.waiting = running.waiting, []
@@ -307,72 +359,12 @@ class Courier:
             try:
                 return await send()
             except ClaimLost as error:
-                log.warning("[comfyume] %s; what it still says is dropped", error)
-                running.lost = True
-                self._engine.interrupt()
+                self._lose(running, error)
             except QueueError as error:
                 log.warning("[comfyume] %s Trying again in %.1f s; the job goes on.", error, delay)
                 await asyncio.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries, guards nothing
                 delay = min(delay * 2, 5.0)
         return None
-
-
-def final_state(status: dict[str, Any]) -> str:
-    """The state in which ComfyUI's status leaves a job."""
-    if status["completed"]:
-        return "done"
-    return "cancelled" if any(name == "execution_interrupted" for name, _ in status["messages"]) else "error"
-
-
-def failed_status(messages: list[Any], event: str, data: dict[str, Any]) -> dict[str, Any]:
-    """ComfyUI's status of a job that ended with this event."""
-    return {"status_str": "error", "completed": False, "messages": [*messages, [event, data]]}
-
-
-def now_ms() -> int:
-    """Milliseconds as ComfyUI stamps its events."""
-    return int(time.time() * 1000)
-
-
-def timed_out_data(data: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """ComfyUI's event of an interrupt as that of an error."""
-    return {
-        **data,
-        "exception_message": f"timed out: the prompt ran for more than {seconds:g} s, which is as long as one may here "
-        "(COMFYUME_JOB_TIMEOUT).",
-        "exception_type": "comfyume.TimedOut",
-        "traceback": [],
-        "current_inputs": {},
-        "current_outputs": [],
-        "timestamp": now_ms(),
-    }
-
-
-def timed_out_status(status: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """The status of a job that was interrupted since it ran for too long; that of one which ended by itself stays."""
-    messages = [
-        ["execution_error", timed_out_data(data, seconds)] if name == "execution_interrupted" else [name, data]
-        for name, data in status["messages"]
-    ]
-    return {**status, "messages": messages}
-
-
-def undelivered_status(job_id: str, status: dict[str, Any], error: BlobError) -> dict[str, Any]:
-    """The status of a job that ran, but whose results did not arrive: an error, never a success without its files."""
-    messages = [entry for entry in status["messages"] if entry[0] != "execution_success"]
-    data = {
-        "prompt_id": job_id,
-        "node_id": "",
-        "node_type": "",
-        "executed": [],
-        "exception_message": f"The prompt ran, but its results could not be brought back. {error}",
-        "exception_type": "comfyume.ResultsNotDelivered",
-        "traceback": [],
-        "current_inputs": {},
-        "current_outputs": [],
-        "timestamp": now_ms(),
-    }
-    return failed_status(messages, "execution_error", data)
 
 
 def _is_for(running: RunningJob, sid: str | None) -> bool:

@@ -15,7 +15,8 @@ from ..comfyui_seams.context import QueueItem, job_folders
 from ..job_queue.errors import QueueError
 from ..job_queue.jobs import ClaimedJob
 from ..job_queue.worker_queue import Claims, NotRegistered
-from .courier import FINISH, Courier, Finish, RunningJob, failed_status, now_ms
+from .courier import FINISH, Courier, Finish, RunningJob
+from .endings import failed_status, now_ms
 from .engine import Engine
 from .heartbeat_process import HeartbeatProcess
 from .job_folders import JobFolders
@@ -159,7 +160,7 @@ class Executor:
             message = f"The worker could not prepare this prompt: {error}"
             self._refuse(running, JobRefused(message, kind="execution_error"))
             return None
-        self._engine.begin_measuring()
+        self._gate.begin()
         payload = job.payload
         return (job.number, job.job_id, payload["prompt"], payload["extra_data"], outputs, job.secrets), running
 
@@ -247,7 +248,7 @@ class Executor:
             upcoming,
             self._registration.catalogue,
             self._gate.room() if upcoming is not None else None,
-            self._engine.peak() if status["completed"] else None,
+            self._gate.peak() if status["completed"] else None,
             done,
         )
         self._engine.tell(FINISH, finish)

@@ -56,8 +56,28 @@ class MemoryGate:
         """The engine's memory, at most ``FRESH`` seconds old: what is free and what can be had again change little."""
         now = time.monotonic()
         if self._looked is None or now - self._looked[0] > FRESH:
-            self._looked = (now, self._engine.memory())
+            try:
+                memory = self._engine.memory()
+            except Exception:
+                log.exception("[comfyume] the memory cannot be told, so the next job is taken whatever it needs")
+                memory = None
+            self._looked = (now, memory)
         return self._looked[1]
+
+    def begin(self) -> None:
+        """A prompt begins."""
+        try:
+            self._engine.begin_measuring()
+        except Exception:
+            log.exception("[comfyume] the memory that a prompt takes cannot be measured")
+
+    def peak(self) -> int | None:
+        """The most bytes that the prompt took; None if nobody knows."""
+        try:
+            return self._engine.peak()
+        except Exception:
+            log.exception("[comfyume] the memory that a prompt took cannot be told")
+            return None
 
     def make_room(self, need: int) -> bool:
         """Unload what is not in use, for a job that needs this many bytes.

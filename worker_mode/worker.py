@@ -29,6 +29,7 @@ from .memory_gate import GIB, MemoryGate
 from .registration import Registration
 from .time_limit import TimeLimit
 from .transports import Transports
+from .unsent import UnsentResults
 
 log = logging.getLogger("comfyume")
 
@@ -62,7 +63,7 @@ class Worker:
             self._client, keys, identity, history_size=settings.history_size, history_days=settings.history_days
         )
         self._catalogues = CatalogueStore(self._client, keys)
-        self.courier = Courier(self._reports, engine)
+        self.courier = Courier(self._reports, engine, UnsentResults(system / "unsent" / settings.worker_id))
         self._registration = Registration(self._reports, self._catalogues, loop, engine)
         self._heartbeat = HeartbeatProcess(url, keys, identity, system, self._heard)
         jobs = _jobs_root(settings, system)
@@ -122,6 +123,8 @@ class Worker:
         """Give the node packs' scripts to the store, then stay registered."""
         while True:
             try:
+                # Before this process registers, and with that takes its predecessor's claims.
+                await self.courier.hand_in_what_is_left()
                 for files in (await asyncio.to_thread(self._engine.browser_files)).values():
                     for path in files.values():
                         await self._offer_script(path)

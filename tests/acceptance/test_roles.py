@@ -230,6 +230,24 @@ def test_a_worker_that_is_told_to_end_ends_its_job_first_if_there_is_time(
         assert pair.store.client().hget(Keys(pair.workshop).job(job), "attempt") == "1"
 
 
+def test_a_result_outlives_its_worker_while_the_store_is_away(comfyui: ComfyInstall, tmp_path: Path) -> None:
+    env = {"COMFYUME_LEASE": "60"}
+    with Pair(comfyui, tmp_path / "pair", transport="shared", env=env, worker_node_packs=[graphs.PACK]) as pair:
+        with Client(pair.frontend.address) as client:
+            job = client.submit(graphs.gated(tmp_path / "gate"))
+            started(client, job)
+            pair.store.kill()
+            (tmp_path / "gate").touch()
+            kept = wait_until(lambda: list(pair.worker.base.glob(f"**/unsent/*/{job}.json")))
+            pair.worker.kill()
+            pair.store.start()
+            pair.worker.start().wait_ready()
+            ends_once(client, job)
+            assert "handed in" in pair.worker.log.read_text()
+        assert not kept[0].exists()
+        assert pair.store.client().hget(Keys(pair.workshop).job(job), "attempt") == "1"
+
+
 def test_a_worker_ends_after_as_many_jobs_as_it_may_run(comfyui: ComfyInstall, tmp_path: Path) -> None:
     env = {"COMFYUME_MAX_JOBS": "2"}
     with Pair(comfyui, tmp_path / "pair", worker_env=env, worker_node_packs=[graphs.PACK]) as pair:

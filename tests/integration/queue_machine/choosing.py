@@ -70,10 +70,18 @@ def _first(entries: Sequence[Entry]) -> list[Job]:
 
 
 def _first_but_for_models(entries: Sequence[Entry], loaded: str | None) -> list[Job]:
-    """Whoever is first may be passed over for others whose jobs need the models that are loaded already."""
-    alike = [entry for entry in entries if entry.job.models == loaded]
-    allowed = []
-    for job in _first(entries):
-        is_passed_over = loaded is not None and job.models not in ("", loaded) and alike
-        allowed += _first(alike) if is_passed_over else [job]
-    return allowed
+    """Whoever is first may be passed over for others whose jobs need the models that are loaded already.
+
+    For how long people were passed over the model does not reckon: of those it is anybody, and of those who need other
+    models the first in turn among the people who need the same.
+    """
+    if loaded is None:
+        return _first(entries)
+    own = [entry for entry in entries if entry.job.models in ("", loaded)]
+    if own:
+        return [entry.job for entry in own]
+    return [job for models in {entry.job.models for entry in entries} for job in _first_of(entries, models)]
+
+
+def _first_of(entries: Sequence[Entry], models: str) -> list[Job]:
+    return _first([entry for entry in entries if entry.job.models == models])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from comfyume.job_queue.jobs import Level, lane_of, models_of
+from comfyume.job_queue.jobs import Level, QueueMode, lane_of, models_of
 
 USERS = ("ada", "bob", "cyd")
 LEVELS: tuple[Level, ...] = ("front", "0", "1", "2", "3")
@@ -43,7 +43,8 @@ class Job:
     is_held: bool = False
     is_cancelled: bool = False
     attempt: int = 0
-    losses: int = 0
+    #: The workers that were lost with it.
+    losses: list[str] = field(default_factory=list)
     claim: str | None = None
     worker: str | None = None
     has_result: bool = False
@@ -107,13 +108,14 @@ class Record:
     job: str | None = None
     turn: int | None = None
     loaded: str | None = None
+    is_drained: bool = False
 
 
 @dataclass
 class Policy:
     """How the queue is worked off."""
 
-    mode: str = "fair"
+    mode: QueueMode = "fair"
     is_paused: bool = False
     reserved: dict[str, str] = field(default_factory=dict)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from comfyume.job_queue.frontend_queue import MAXIMUM_LOSSES
+from comfyume.job_queue.jobs import QueueMode
 
 from . import choosing
 from .things import CATALOGUES, LEVELS, Job, Policy, Record, Request, Told, in_order, told
@@ -58,11 +59,13 @@ class Workshop:
         self.submitted += 1
         number = {"back": self.submitted, "front": -self.submitted}.get(str(order), order)
         job = Job(job_id, user, kind, body, float(number))
-        worker = None if self.policy.is_paused else self._waiting_worker_for(job)
+        is_first = not any(other.state == "queued" for other in self.jobs.values())
+        worker = self._waiting_worker_for(job) if is_first and not self.policy.is_paused else None
+        self.jobs[job_id] = job
         if worker is None:
             self._enter_lane(job)
-        self.jobs[job_id] = job
-        if worker is not None:
+            self._feed()
+        else:
             self._hand_to(worker, job)
         return "stored", job.number
 
@@ -108,7 +111,7 @@ class Workshop:
                 job.is_held = False
         return self._steered(changed)
 
-    def configure(self, *, mode: str | None = None, paused: bool | None = None) -> None:
+    def configure(self, *, mode: QueueMode | None = None, paused: bool | None = None) -> None:
         if mode is not None:
             self.policy.mode = mode
         if paused is not None:
@@ -121,6 +124,16 @@ class Workshop:
             self.policy.reserved[worker] = user
         self._feed()
 
+    def drain(self, worker: str, *, is_drained: bool) -> bool:
+        if worker not in self.present:
+            return False
+        self.records[worker].is_drained = is_drained
+        if is_drained:
+            self.idle.pop(worker, None)
+        else:
+            self.inboxes[worker].append(None)
+        return True
+
     def sweep(self) -> tuple[set[str], set[str]]:
         if self.sweeps == "long ago":
             self.is_grace = True
@@ -132,8 +145,8 @@ class Workshop:
             self.orphans.discard(job.job_id)
             self._release_worker(job)
             job.claim = None
-            job.losses += 1
-            if job.is_cancelled or job.losses == MAXIMUM_LOSSES:
+            job.losses.append(job.worker or "")
+            if job.is_cancelled or len(job.losses) == MAXIMUM_LOSSES:
                 if not job.is_cancelled:
                     quarantined.add(job.job_id)
                 self._end(job, "cancelled" if job.is_cancelled else "quarantined")
@@ -145,7 +158,7 @@ class Workshop:
             for worker in self.listed - self.present:
                 self.listed.discard(worker)
                 self.idle.pop(worker, None)
-        if requeued:
+        if any(job.state == "queued" for job in self.jobs.values()):
             self._feed()
         return requeued, quarantined
 
@@ -204,6 +217,8 @@ class Workshop:
             return "unknown"
         self.inboxes.pop(worker, None)
         known.turn = turn
+        if known.is_drained:
+            return "waits"
         request = Request(claim, catalogue)
         job = self._assign(worker, request)
         if job is None:
