@@ -58,6 +58,7 @@ class Bench:
     client: redis.Redis
     scripts: Scripts
     turn: int = 0
+    filled: int = 0
 
     def submission(self, number: int, size: int) -> Submission:
         """A job of one of fifty people and one of thirty workflows."""
@@ -76,14 +77,15 @@ class Bench:
         )
 
     def fill(self, count: int, size: int = 1000) -> None:
-        """Queue jobs, many in one go."""
+        """Queue jobs, many in one go; each is the next person's."""
         script = self.client.script_load(self.scripts["submit"].script)
         for start in range(0, count, 500):
             pipeline = self.client.pipeline(transaction=False)
             for number in range(start, min(start + 500, count)):
-                arguments = self.submission(number, size).arguments()
+                arguments = self.submission(self.filled + number, size).arguments()
                 pipeline.evalsha(script, 1, self.keys.prefix, *arguments)
             pipeline.execute()
+        self.filled += count
 
     def claim(self) -> list[bytes]:
         """Claim one job."""

@@ -12,6 +12,7 @@ import redis.asyncio
 from .connection import store_errors
 from .errors import JobConflict, LimitReached
 from .events import Batch, decode
+from .forecast import Outlook
 from .jobs import ActiveJob, Level, Policy, QueueMode, StoredJob, Submission, plain_number
 from .keys import Keys
 from .scripts import AsyncScripts
@@ -153,6 +154,10 @@ class FrontendQueue:
             Whether there is such a worker.
         """
         return bool(await self._run("drain", worker, "1" if is_drained else "") == b"ok")
+
+    async def outlook(self) -> Outlook:
+        """All that decides who goes next, for ``forecast``."""
+        return Outlook.from_reply(await self._run("look_ahead"))
 
     async def active(self, user: str) -> list[ActiveJob]:
         """A user's jobs that have not ended, in the order of the queue."""

@@ -107,7 +107,8 @@ class Policy:
         per_person: most jobs of one person that have not ended; None for no limit.
         in_all: most queued jobs of all; None for no limit.
         per_minute: most submits of one person within a minute; None for no limit.
-        affinity: seconds for which somebody may be passed over for jobs whose models a worker has loaded already.
+        affinity: seconds for which somebody may be passed over for jobs whose models a worker has loaded already; the
+            groups of people who wait for the same models share it. 0 for never.
     """
 
     mode: QueueMode = "fair"

@@ -27,6 +27,7 @@ from .people import LOCAL_USER, People
 from .relay import Relay
 from .submissions import Submissions
 from .visits import Visits, note_order
+from .waiting import Waiting
 from .worker_files import WorkerFiles
 from .workers_answers import WorkersAnswers
 from .workshop_nodes import WorkshopNodes
@@ -79,6 +80,7 @@ class Frontend:
         self._files.mount()
         Health(self._relay, self._nodes).mount()
         self._page.mount()
+        Waiting(self._queue).mount()
         server.add_outermost_middleware(WorkersAnswers(self._nodes).middleware())
         server.add_outermost_middleware(self._visits.middleware())
         server.on_startup(self._start)

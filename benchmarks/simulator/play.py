@@ -28,6 +28,7 @@ BEGIN = 1_800_000_000.0
 LEASE_MS = 10**9
 CATALOGUE = "all"
 HISTORY = [10, 10**12]
+MAXIMUM_LOSSES = 3
 
 
 class VirtualStore:
@@ -53,6 +54,11 @@ class VirtualStore:
         """The job that was put into the inbox of a worker that waits."""
         item: bytes | None = self._client.lpop(self.keys.inbox(worker))
         return item
+
+    def queued(self) -> int:
+        """How many jobs wait."""
+        count: int = self._client.zcard(f"{self.keys.prefix}queued")
+        return count
 
     def clear(self) -> None:
         """Leave nothing behind."""
@@ -127,6 +133,7 @@ class Simulation:
         self._awaited: Counter[str] = Counter()
         self._agenda: list[tuple[float, int, Callable[[float], None]]] = []
         self._count = 0
+        self._sweep_planned = False
         self.outcome = Outcome(workers=list(self._workers.values()))
 
     def play(self) -> Outcome:
@@ -140,6 +147,7 @@ class Simulation:
             while self._agenda:
                 at, _, act = heapq.heappop(self._agenda)
                 act(at)
+                self._plan_sweep(at)
         finally:
             self._store.clear()
         return self.outcome
@@ -161,7 +169,7 @@ class Simulation:
             self._store.run(0, "register_worker", worker.name, worker.instance, LEASE_MS, "{}", CATALOGUE, "")
             worker.turn += 1
             who = [worker.name, worker.instance, uuid.uuid4().hex]
-            self._store.run(0, "claim", *who, CATALOGUE, LEASE_MS, worker.turn)
+            self._store.run(0, "claim", *who, CATALOGUE, LEASE_MS, worker.turn, "")
             self._idle.add(worker.name)
 
     def _submit(self, user: str, batch: Batch, now: float, *, in_turn: bool) -> None:
@@ -181,11 +189,25 @@ class Simulation:
                 needs=frozenset({"node:Sample", f"model:{batch.kind.model.name}"}),
             )
             self._store.run(now, "submit", *submission.arguments())
-            for name in sorted(self._idle):
-                item = self._store.handed_over(name)
-                if item:
-                    self._idle.discard(name)
-                    self._begin(now, self._workers[name], ClaimedJob.from_inbox(item))
+            self._look_into_inboxes(now)
+
+    def _look_into_inboxes(self, now: float) -> None:
+        for name in sorted(self._idle):
+            item = self._store.handed_over(name)
+            if item:
+                self._idle.discard(name)
+                self._begin(now, self._workers[name], ClaimedJob.from_inbox(item))
+
+    def _plan_sweep(self, now: float) -> None:
+        # Frontends sweep every second; it changes something only while jobs and workers wait for one another.
+        if self._idle and not self._sweep_planned and self._store.queued():
+            self._sweep_planned = True
+            self._plan(now + 1, self._sweep)
+
+    def _sweep(self, now: float) -> None:
+        self._sweep_planned = False
+        self._store.run(now, "sweep", MAXIMUM_LOSSES, *HISTORY, LEASE_MS)
+        self._look_into_inboxes(now)
 
     def _begin(self, now: float, worker: Worker, job: ClaimedJob) -> None:
         prompt = self._prompts[job.job_id]
@@ -203,7 +225,7 @@ class Simulation:
         worker.turn += 1
         batch = events.encode(events.Batch(job.job_id, job.user, job.attempt, [], 0, "done"))
         following = [worker.instance, uuid.uuid4().hex, CATALOGUE, LEASE_MS, worker.turn]
-        ending = [job.job_id, job.claim, "done", "{}", batch, *HISTORY, *following, batch]
+        ending = [job.job_id, job.claim, "done", "{}", batch, *HISTORY, *following, batch, "", ""]
         reply = self._store.run(now, "finish", *ending)
         if reply[0] != b"ok":
             raise RuntimeError(f"the store did not take the end of a job: {reply}")

@@ -147,6 +147,18 @@ def test_history_is_deleted_one_by_one_and_whole(client: Client) -> None:
     assert client.history() == {}
 
 
+def test_waiting_jobs_are_told_their_place_and_when_they_are_expected_to_begin(client: Client, tmp_path: Path) -> None:
+    running = client.submit(graphs.gated(tmp_path / "gate"))
+    started(client, running)
+    jobs = [client.submit(graphs.gated(tmp_path / "gate")) for _ in range(2)]
+    told = wait_until(lambda: found if len(found := client.get("/comfyume/waiting")) == 2 else None)
+    assert [(each["prompt_id"], each["position"], each["why"]) for each in told] == [(jobs[0], 1, ""), (jobs[1], 2, "")]
+    assert 0 <= told[0]["starts_in"] <= told[1]["starts_in"]
+    (tmp_path / "gate").touch()
+    client.wait(jobs[1])
+    assert wait_until(lambda: client.get("/comfyume/waiting") == [])
+
+
 def test_waiting_jobs_are_deleted_and_cleared(client: Client, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     running = client.submit(graphs.gated(gate))

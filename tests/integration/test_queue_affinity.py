@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from comfyume.job_queue.jobs import Policy
 from comfyume.tests.harness.room import Room, Worker
 
 X, Y = frozenset({"node:A", "model:checkpoints/x"}), frozenset({"node:A", "model:checkpoints/y"})
+Z = frozenset({"node:A", "model:checkpoints/z"})
 BOTH = X | Y
 
 
@@ -39,6 +41,122 @@ async def test_a_worker_goes_on_with_the_models_it_has(room: Room) -> None:
     assert [await done(worker) for _ in range(3)] == ["b", "c", "a"]
 
 
+def let_time_pass(room: Room, seconds: int, *workers: str) -> None:
+    """Let what workers loaded, and whoever is passed over, look as if it had been so much longer."""
+    for user, since in room.raw.hgetall(room.key("passed")).items():
+        room.raw.hset(room.key("passed"), user, int(since) - seconds * 1000)
+    for worker in workers or ("w1",):
+        record = room.keys.worker(worker)
+        since = room.raw.hget(record, "loaded_since")
+        room.raw.hset(record, "loaded_since", int(since) - seconds * 1000)
+
+
+def says_how_long_loading_takes(room: Room, seconds: float) -> None:
+    """Let jobs of every kind be known to need this long for loading their models."""
+    for kind in room.raw.scan_iter(room.key("kind:*")):
+        room.raw.hset(kind, "load", int(seconds * 1000))
+
+
+async def test_each_of_the_other_models_gets_its_share_of_the_bound(room: Room) -> None:
+    worker = await room.worker(can=BOTH | Z)
+    await room.submit(user="first", needs=X)
+    await done(worker)
+    await room.submit(user="a", needs=Y)
+    await room.submit(user="b", needs=Z)
+    for user in "cde":
+        await room.submit(user=user, needs=X)
+    assert await done(worker) == "c"
+    let_time_pass(room, 600)
+    assert await done(worker) == "d"
+    let_time_pass(room, 86)
+    # Half of 1,370 s are over for two groups; who was passed over longest goes first, and then nobody wants that model.
+    assert [await done(worker) for _ in range(3)] == ["a", "b", "e"]
+
+
+async def test_whoever_waited_for_the_models_is_served_before_others_are_loaded(room: Room) -> None:
+    worker = await room.worker(can=BOTH)
+    await room.submit(user="first", needs=X)
+    await done(worker)
+    for user, needs in (("a", Y), ("b", Y), ("c", X), ("d", X)):
+        await room.submit(user=user, needs=needs)
+    assert await done(worker) == "c"
+    let_time_pass(room, 1371)
+    await room.submit(user="e", needs=X)
+    assert [await done(worker) for _ in range(2)] == ["a", "b"]
+
+
+async def test_a_job_is_left_to_the_worker_that_has_its_models_until_loading_them_pays(room: Room) -> None:
+    workers = {name: await room.worker(name, can=BOTH) for name in ("w1", "w2")}
+    for worker, needs in zip(workers.values(), (X, Y), strict=True):
+        await room.submit(needs=needs)
+        await done(worker)
+    says_how_long_loading_takes(room, 30)
+    await room.submit(user="long", needs=X)
+    running = await workers["w1"].take()
+    assert running.user == "long"
+    assert await workers["w2"].next() is None
+    job_id = await room.submit(user="a", needs=X)
+    await room.queue.sweep()
+    assert room.state(job_id) == "queued"
+    let_time_pass(room, 170, "w2")
+    await room.queue.sweep()
+    assert room.state(job_id) == "queued"
+    let_time_pass(room, 11, "w2")
+    await room.queue.sweep()
+    assert room.field(job_id, "worker") == "w2"
+
+
+async def test_a_worker_that_waits_for_its_models_gets_the_next_job_that_needs_them(room: Room) -> None:
+    workers = {name: await room.worker(name, can=BOTH) for name in ("w1", "w2")}
+    for worker, needs in zip(workers.values(), (X, Y), strict=True):
+        await room.submit(needs=needs)
+        await done(worker)
+    says_how_long_loading_takes(room, 30)
+    await room.submit(user="long", needs=X)
+    running = await workers["w1"].take()
+    assert await workers["w2"].next() is None
+    left, taken = await room.submit(user="a", needs=X), await room.submit(user="b", needs=Y)
+    assert room.field(taken, "worker") == "w2"
+    assert room.state(left) == "queued"
+    own = await room.submit(user="a", needs=Y)
+    await workers["w1"].finish(running)
+    assert (await workers["w1"].take()).job_id == left
+    assert room.state(own) == "queued"
+
+
+async def test_nobody_is_charged_for_loading_models(room: Room) -> None:
+    worker = await room.worker(can=BOTH)
+
+    async def run(needs: frozenset[str], seconds: float) -> None:
+        await room.submit(user="a", needs=needs)
+        job = await worker.take()
+        began = int(room.field(job.job_id, "claimed") or 0)
+        room.raw.hset(room.keys.job(job.job_id), "claimed", int(began - seconds * 1000))
+        await worker.finish(job)
+
+    for needs, seconds in ((X, 40), (X, 10), (Y, 40)):
+        await run(needs, seconds)
+    for _ in range(20):
+        await run(X, 10)
+    await run(Y, 10)
+    room.raw.delete(room.key("usage"))
+    await run(X, 40)
+    used = 2 ** (room.raw.zscore(room.key("usage"), "a") - time.time() / 600)
+    assert 9_000 < used < 12_000
+
+
+async def test_whoever_has_nothing_queued_any_more_was_passed_over_for_nothing(room: Room) -> None:
+    worker = await room.worker(can=BOTH)
+    await room.submit(user="first", needs=X)
+    await done(worker)
+    job_id = await room.submit(user="a", needs=Y)
+    await room.submit(user="b", needs=X)
+    assert await done(worker) == "b"
+    assert room.raw.hexists(room.key("passed"), "a")
+    await room.queue.cancel("a", [job_id])
+    assert not room.raw.hexists(room.key("passed"), "a")
+
+
 async def test_nobody_is_passed_over_for_longer_than_the_bound(room: Room) -> None:
     worker = await room.worker(can=BOTH)
     await room.submit(user="first", needs=X)
@@ -47,8 +165,7 @@ async def test_nobody_is_passed_over_for_longer_than_the_bound(room: Room) -> No
     for user in "bcd":
         await room.submit(user=user, needs=X)
     assert await done(worker) == "b"
-    since = int(room.raw.hget(room.key("passed"), "a"))
-    room.raw.hset(room.key("passed"), "a", since - 601_000)
+    let_time_pass(room, 1371)
     assert [await done(worker) for _ in range(3)] == ["a", "c", "d"]
     assert not room.raw.exists(room.key("passed"))
 

@@ -90,14 +90,14 @@ async def test_fair_does_not_give_one_person_all_workers_at_once(room: Room) -> 
     assert claimed == ["a", "b", "c", "a"]
 
 
-async def test_fair_forgets_by_half_every_half_hour(room: Room) -> None:
+async def test_fair_forgets_by_half_every_ten_minutes(room: Room) -> None:
     worker = await room.worker()
     for user, seconds in (("a", 100), ("b", 60)):
         await submit_as(room, user)
         job = await worker.take()
         take_time(room, job, seconds)
         await worker.finish(job)
-    # a's hundred seconds were an hour ago, so twenty-five of them are left.
+    # a's hundred seconds were twenty minutes ago, so twenty-five of them are left.
     room.raw.zincrby(room.key("usage"), -2, "a")
     await submit_as(room, "ba")
     assert await users_served(worker, 2) == "ab"

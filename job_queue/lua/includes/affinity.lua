@@ -40,21 +40,19 @@ local function better_elsewhere(worker, lane)
     and loaded_elsewhere(worker)[kind[1]] ~= nil
 end
 
--- The first people in the order of the policy: {user, lane, models, work = milliseconds of their first job, load =
+-- The first people in the order of the policy, of whom the first is known already: {user, lane, models, work = milliseconds of their first job, load =
 -- milliseconds to load its models, passed = for how long they were passed over, or nil}.
-local function first_people(next_person)
-  local people, users = {}, {}
-  for _ = 1, MOST_LOOKED_AT do
-    local user, lane = next_person()
-    if not user then
-      break
-    end
-    local kind = redis.call('HMGET', key('kind', lane), 'models', 'duration', 'load')
+local function first_people(user, lane, next_person)
+  local people, users, kinds = {}, {}, {}
+  while user and #people < MOST_LOOKED_AT do
+    kinds[lane] = kinds[lane] or redis.call('HMGET', key('kind', lane), 'models', 'duration', 'load')
+    local kind = kinds[lane]
     people[#people + 1] = {user = user, lane = lane, models = kind[1] or '', work = tonumber(kind[2] or USUAL_MS),
       load = tonumber(kind[3] or 0)}
     users[#users + 1] = user
+    user, lane = next_person()
   end
-  local since = #users > 0 and redis.call('HMGET', key('passed'), unpack(users)) or {}
+  local since = redis.call('HMGET', key('passed'), unpack(users))
   for i, person in ipairs(people) do
     person.passed = since[i] and now_ms() - since[i] or nil
   end
@@ -95,13 +93,8 @@ local function worth_loading(groups, worker, patience)
   return best
 end
 
--- The person whose job a worker takes, or nil if it had better wait.
-local function weigh(people, worker)
-  local patience = affinity_ms()
-  local has = redis.call('HMGET', key('worker', worker), 'loaded', 'loaded_since')
-  if patience == 0 or not has[1] then
-    return people[1]
-  end
+-- The person whose job a worker takes, or nil if it had better wait. `has` is what it has loaded, and since when.
+local function weigh(people, worker, has, patience)
   local own, groups, group_of = {}, {}, {}
   for _, person in ipairs(people) do
     if person.models == has[1] or person.models == '' then
@@ -141,8 +134,17 @@ end
 -- Of the people in the order of the policy the one whose job a worker takes, and its lane; nothing if it had better wait.
 -- Invariant: whoever is passed over has it noted, so the wait has an end.
 local function prefer_loaded(next_person, worker)
-  local people = first_people(next_person)
-  local chosen = people[1] and weigh(people, worker)
+  local user, lane = next_person()
+  if not user then
+    return nil
+  end
+  local has = redis.call('HMGET', key('worker', worker), 'loaded', 'loaded_since')
+  local patience = affinity_ms()
+  if patience == 0 or not has[1] or not redis.call('HGET', key('kind', lane), 'models') then
+    return user, lane
+  end
+  local people = first_people(user, lane, next_person)
+  local chosen = weigh(people, worker, has, patience)
   for _, person in ipairs(people) do
     if person == chosen then
       return person.user, person.lane

@@ -1,0 +1,131 @@
+"""When queued jobs are expected to begin: the queue played ahead with what jobs of each kind took so far."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+#: Jobs that are played ahead; those behind them are told no time.
+MOST_PLAYED = 1_000
+#: The levels in their order, as in ``lua/includes/lanes.lua``.
+LEVELS = ("front", "0", "1", "2", "3")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is expected of a queued job.
+
+    Attributes:
+        position: its place among all queued jobs in the order in which they will begin, from 1.
+        starts_in: seconds until it begins; None while no live worker can run it, while the queue is paused, or for
+            one that is too far back.
+        memory: bytes of a GPU's memory that it is taken to need; None when nothing is known.
+        workers: the live workers that can run it now.
+    """
+
+    position: int | None
+    starts_in: float | None
+    memory: int | None
+    workers: tuple[str, ...]
+
+
+@dataclass
+class Lane:
+    """One person's queued jobs of one kind at one level; ``duration`` in milliseconds."""
+
+    level: str
+    user: str
+    duration: float
+    memory: int | None
+    workers: frozenset[str]
+    jobs: deque[tuple[float, str]]
+
+
+@dataclass
+class Outlook:
+    """What decides who goes next, at one moment; times in milliseconds.
+
+    Attributes:
+        workers: of each live worker, how long its job takes still and whom it is reserved for.
+        usage: what each person used lately.
+        turns: when each person was served last; only the order matters.
+    """
+
+    mode: str
+    is_paused: bool
+    workers: dict[str, tuple[float, str]]
+    lanes: list[Lane]
+    usage: dict[str, float] = field(default_factory=dict)
+    turns: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_reply(cls, reply: bytes) -> Outlook:
+        """From the answer of ``look_ahead.lua``. An empty table of Lua's is an object in JSON, so both are taken."""
+        value = json.loads(reply)
+        lanes = [
+            Lane(
+                lane["level"],
+                lane["user"],
+                lane["duration"],
+                int(lane["memory"]) if "memory" in lane else None,
+                frozenset(lane["workers"] or ()),
+                deque((float(number), job_id) for job_id, number in _pairs(lane["jobs"])),
+            )
+            for lane in value["lanes"] or ()
+        ]
+        workers = {worker["name"]: (worker["left"], worker["reserved"]) for worker in value["workers"] or ()}
+        return cls(value["mode"], value["paused"], workers, lanes, dict(value["usage"]), dict(value["turns"]))
+
+
+def _pairs(flat: Sequence[str]) -> zip[tuple[str, str]]:
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def forecast(outlook: Outlook) -> dict[str, Expected]:
+    """Play the queue ahead: whoever is free first takes what the policy gives it. Changes ``outlook``.
+
+    Returns:
+        What is expected of each queued job, by id.
+    """
+    result = {
+        job_id: Expected(None, None, lane.memory, tuple(sorted(lane.workers)))
+        for lane in outlook.lanes
+        for _, job_id in lane.jobs
+    }
+    if outlook.is_paused:
+        return result
+    free = [(left, name) for name, (left, _) in outlook.workers.items()]
+    heapq.heapify(free)
+    position = 0
+    while free and position < MOST_PLAYED:
+        now, name = heapq.heappop(free)
+        lane = _next_lane(outlook, name)
+        if lane is None:
+            # Nothing that is queued now is for this worker.
+            continue
+        _, job_id = lane.jobs.popleft()
+        position += 1
+        result[job_id] = Expected(position, now / 1000, lane.memory, result[job_id].workers)
+        outlook.usage[lane.user] = outlook.usage.get(lane.user, 0.0) + lane.duration
+        outlook.turns[lane.user] = max(outlook.turns.values(), default=0.0) + 1
+        heapq.heappush(free, (now + lane.duration, name))
+    return result
+
+
+def _next_lane(outlook: Outlook, worker: str) -> Lane | None:
+    only = outlook.workers[worker][1]
+    mine = [lane for lane in outlook.lanes if lane.jobs and worker in lane.workers and (not only or lane.user == only)]
+    return min(mine, key=lambda lane: _rank(outlook, lane), default=None)
+
+
+def _rank(outlook: Outlook, lane: Lane) -> tuple[int, float, float]:
+    """The order of the policies in ``lua/includes``; within one person the number decides."""
+    number = lane.jobs[0][0]
+    level = LEVELS.index(lane.level)
+    if outlook.mode == "fifo" or lane.level == "front":
+        return level, number, number
+    order = outlook.turns if outlook.mode == "round_robin" else outlook.usage
+    return level, order.get(lane.user, 0.0), number

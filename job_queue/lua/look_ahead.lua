@@ -1,0 +1,55 @@
+-- All that decides who goes next, for a forecast.
+--
+-- KEYS[1]  prefix of the workshop
+-- ARGV[1]  '' (nothing is asked for yet)
+--
+-- Returns JSON: {now, mode, paused, workers = {{name, left, reserved}}, lanes = {{level, user, duration, memory, workers,
+-- jobs = {id, number, ...}}}, usage = {user = milliseconds}, turns = {user = microseconds}}. `left` is how many
+-- milliseconds a worker's job is expected to take still; `workers` of a lane names those that can run its jobs now.
+-- Invariant: one moment of the queue; reads only, but for what lane_fits remembers.
+-- @include keys
+-- @include lanes
+-- @include policy_fifo
+-- @include policy_round_robin
+-- @include policy_fair
+-- @include memory
+-- @include affinity
+-- @include assign
+
+local now = now_ms()
+local policy = redis.call('HMGET', key('policy'), 'mode', 'paused')
+local workers, able = {}, {}
+for _, name in ipairs(redis.call('SMEMBERS', key('workers'))) do
+  local record = redis.call('HMGET', key('worker', name), 'catalogue', 'room', 'job', 'drained')
+  if record[1] and not record[4] and redis.call('EXISTS', key('presence', name)) == 1 then
+    local left = 0
+    if record[3] then
+      local job = redis.call('HMGET', key('job', record[3]), 'claimed', 'charged')
+      left = math.max((tonumber(job[1]) or now) + (tonumber(job[2]) or 0) - now, 0)
+    end
+    workers[#workers + 1] = {name = name, left = left, reserved = reserved_for(name) or ''}
+    able[name] = {catalogue = record[1], room = record[2] or ''}
+  end
+end
+
+local lanes, usage, turns = {}, {}, {}
+for _, level in ipairs(LEVELS) do
+  for _, user in ipairs(redis.call('ZRANGE', key('people', level), 0, -1)) do
+    usage[user] = 2 ^ ((tonumber(redis.call('ZSCORE', key('usage'), user)) or 0) - now / HALF_LIFE_MS)
+    turns[user] = tonumber(redis.call('ZSCORE', key('turns'), user)) or 0
+    for _, lane in ipairs(redis.call('ZRANGE', key('lanes', level .. ':' .. user), 0, -1)) do
+      local fitting = {}
+      for name, can in pairs(able) do
+        if lane_fits(can, lane) then
+          fitting[#fitting + 1] = name
+        end
+      end
+      lanes[#lanes + 1] = {level = level, user = user,
+        duration = tonumber(redis.call('HGET', key('kind', lane), 'duration') or USUAL_MS),
+        memory = memory_of(lane), workers = fitting,
+        jobs = redis.call('ZRANGE', key('lane', level .. ':' .. user .. ':' .. lane), 0, -1, 'WITHSCORES')}
+    end
+  end
+end
+return cjson.encode({now = now, mode = policy[1] or 'fair', paused = policy[2] == '1', workers = workers, lanes = lanes,
+  usage = usage, turns = turns})
