@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from functools import cache
 from typing import Any
 
 import comfy.model_management as management
@@ -79,18 +80,25 @@ def install() -> None:
     management.load_models_gpu = load_and_note
 
 
+@cache
+def _cuda_device() -> torch.device | None:
+    """The device that prompts run on, if it is one of CUDA's; it never changes."""
+    device: torch.device = management.get_torch_device()
+    return device if device.type == "cuda" else None
+
+
 def begin_measuring() -> None:
     """A prompt begins: forget the last one's peak and models."""
     _used.clear()
-    device = management.get_torch_device()
-    if device.type == "cuda":
+    device = _cuda_device()
+    if device is not None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak() -> int | None:
     """The most bytes that the prompt held, without the models that it did not use; None without CUDA."""
-    device = management.get_torch_device()
-    if device.type != "cuda":
+    device = _cuda_device()
+    if device is None:
         return None
     unused = sum(size for model, size in _loaded_here(device) if model not in _used)
     return max(int(torch.cuda.max_memory_allocated(device)) - unused, 0)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any
 
 from aiohttp import web
@@ -50,6 +51,7 @@ def next_number(number: int) -> None:
     PromptServer.instance.number = max(PromptServer.instance.number, number)
 
 
+@cache
 def own_address() -> str:
     """Where this server can be reached from the same machine."""
     host = args.listen.split(",")[0]

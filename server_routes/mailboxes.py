@@ -7,7 +7,7 @@ import contextlib
 import logging
 import socket
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from aiohttp import ClientError, WSMsgType, web
 
@@ -35,18 +35,21 @@ class Mailbox:
         self._more = asyncio.Event()
         self._task = asyncio.create_task(self._send_for_ever())
 
-    def post(self, job_id: str, attempt: int, event: Event) -> None:
-        """Send an event of a job when its turn comes; one that this socket was given before is left out."""
-        if event.keep:
-            if (attempt, event.number) <= self._told.get(job_id, (0, 0)):
-                return
-            self._told[job_id] = (attempt, event.number)
-            self._told.move_to_end(job_id)
-            while len(self._told) > MOST_JOBS:
-                self._told.popitem(last=False)
-        elif len(self._waiting) > MOST_PASSING:
-            return
-        self._put(event.payload, event.text)
+    def post(self, job_id: str, attempt: int, events: Iterable[Event]) -> None:
+        """Send events of a job when their turn comes; those that this socket was given before are left out."""
+        told = self._told.get(job_id, (0, 0))
+        for event in events:
+            if event.keep:
+                if (attempt, event.number) <= told:
+                    continue
+                told = (attempt, event.number)
+            elif len(self._waiting) > MOST_PASSING:
+                continue
+            self._put(event.payload, event.text)
+        self._told[job_id] = told
+        self._told.move_to_end(job_id)
+        while len(self._told) > MOST_JOBS:
+            self._told.popitem(last=False)
 
     def post_text(self, message: bytes) -> None:
         """Send a text message when its turn comes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from ..job_queue.jobs import MemoryNeed
@@ -41,11 +42,17 @@ def _sizes(prompt: Mapping[str, Any]) -> str:
         inputs = node.get("inputs")
         for name, value in inputs.items() if isinstance(inputs, dict) else ():
             is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if is_number and 0 < value < 10**9 and SIZE_NAMES.search(str(name)):
+            if is_number and 0 < value < 10**9 and _is_size(name):
                 found.add(f"{node.get('class_type')}.{name}={_rounded_up(float(value)):g}")
     return " ".join(sorted(found))
 
 
+@lru_cache(maxsize=1_000)
+def _is_size(name: str) -> bool:
+    return SIZE_NAMES.search(name) is not None
+
+
+@lru_cache(maxsize=1_000)
 def _rounded_up(value: float) -> float:
     """The next of 4, 5, 6 and 7 times a power of two: 1024, 1280, 1536, 1792, 2048."""
     step = 1.0

@@ -6,6 +6,7 @@ While a workshop has no users it is open to loopback alone, as one implicit loca
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from pathlib import Path
 
 from aiohttp import web
@@ -70,6 +71,7 @@ class People:
             folder.mkdir(parents=True, exist_ok=True)
 
 
+@lru_cache(maxsize=1_000)
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host.partition("%")[0]).is_loopback

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -202,38 +202,31 @@ class Relay:
         if batch.attempt > job.attempt:
             job.attempt, job.kept, job.passing = batch.attempt, 0, {}
             job.recent.clear()
-        for event in batch.events:
-            self._deliver(job, event)
+        self._post_in_turn(job, [event for event in batch.events if _is_new(job, event)])
         if batch.ends is not None:
             self._end(job)
 
-    def _deliver(self, job: LiveJob, event: Event) -> None:
-        if event.keep:
-            if event.number <= job.kept:
-                return
-            job.kept = event.number
-            job.recent.append(event)
-        else:
-            job.passing[event.name] = event
-        if event.client is not None:
-            job.clients.add(event.client)
-            self._post_in_turn(event.client, job, event)
-            return
-        for sid in sockets.connected():
-            if self._user_of(sid) == job.user:
-                self._post_in_turn(sid, job, event)
+    def _post_in_turn(self, job: LiveJob, events: Sequence[Event]) -> None:
+        """Post events to their browsers, behind what is being told again to one that has just come back."""
+        posts: dict[str, list[Event]] = {}
+        for event in events:
+            if event.client is not None:
+                posts.setdefault(event.client, []).append(event)
+                continue
+            for sid in sockets.connected():
+                if self._user_of(sid) == job.user:
+                    posts.setdefault(sid, []).append(event)
+        job.clients.update(event.client for event in events if event.client is not None)
+        for sid, its in posts.items():
+            if sid in self._held:
+                self._held[sid] += [(job.job_id, job.attempt, event) for event in its]
+            else:
+                self._post(sid, job.job_id, job.attempt, *its)
 
-    def _post_in_turn(self, sid: str, job: LiveJob, event: Event) -> None:
-        """Post an event, behind what is being told again to a browser that has just come back."""
-        if sid in self._held:
-            self._held[sid].append((job.job_id, job.attempt, event))
-        else:
-            self._post(sid, job.job_id, job.attempt, event)
-
-    def _post(self, sid: str, job_id: str, attempt: int, event: Event) -> None:
+    def _post(self, sid: str, job_id: str, attempt: int, *events: Event) -> None:
         mailbox = self._mailbox(sid)
         if mailbox is not None:
-            mailbox.post(job_id, attempt, event)
+            mailbox.post(job_id, attempt, events)
 
     def _mailbox(self, sid: str) -> Mailbox | None:
         socket = sockets.socket_of(sid)
@@ -337,6 +330,18 @@ class Relay:
                     return
         finally:
             del self._changing[user]
+
+
+def _is_new(job: LiveJob, event: Event) -> bool:
+    """Note an event as told; False for a kept one that was told before."""
+    if not event.keep:
+        job.passing[event.name] = event
+    elif event.number <= job.kept:
+        return False
+    else:
+        job.kept = event.number
+        job.recent.append(event)
+    return True
 
 
 def _shorten(entries: OrderedDict[str, Any], most: int) -> None:

@@ -42,6 +42,7 @@ class Submissions:
         brief_extra: dict[str, Any] = {"create_time": extra_data.get("create_time")}
         if isinstance(workflow, dict) and workflow.get("id") is not None:
             brief_extra["extra_pnginfo"] = {"workflow": {"id": workflow["id"]}}
+        needs = self._nodes.needs_of(prompt)
         return Submission(
             job_id=job_id,
             user=visit.user,
@@ -56,8 +57,8 @@ class Submissions:
             },
             brief={"extra_data": brief_extra},
             client=client if isinstance(client, str) else "",
-            needs=self._nodes.needs_of(prompt),
-            memory=self._nodes.memory_of(prompt),
+            needs=needs,
+            memory=self._nodes.memory_of(prompt, needs),
         )
 
 

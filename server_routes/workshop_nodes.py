@@ -53,6 +53,7 @@ class WorkshopNodes:
         self._scripts_folder = scripts_folder
         self._known: dict[str, Catalogue] = {}
         self._offer = Offer()
+        self._needs: tuple[dict[str, Any], Offer, frozenset[str]] | None = None
         self._refreshing = asyncio.Lock()
         self.extensions: dict[str, dict[str, Path]] = {}
 
@@ -122,7 +123,11 @@ class WorkshopNodes:
 
     def needs_of(self, prompt: dict[str, Any]) -> frozenset[str]:
         """What a worker must have to run a graph."""
-        return frozenset(need for node in prompt.values() for need in self._needs_of_node(node))
+        # The check asks, and right afterwards the submit.
+        if self._needs is None or self._needs[0] is not prompt or self._needs[1] is not self._offer:
+            needs = frozenset(need for node in prompt.values() for need in self._needs_of_node(node))
+            self._needs = (prompt, self._offer, needs)
+        return self._needs[2]
 
     def _needs_of_node(self, node: dict[str, Any]) -> list[str]:
         name = node["class_type"]
@@ -137,9 +142,9 @@ class WorkshopNodes:
                 needs += [f"model:{folder}/{value}" for folder in folders if value in models.get(folder, ())]
         return needs
 
-    def memory_of(self, prompt: dict[str, Any]) -> MemoryNeed:
-        """What a graph tells of the memory that it takes."""
-        models = [need.removeprefix("model:") for need in self.needs_of(prompt) if need.startswith("model:")]
+    def memory_of(self, prompt: dict[str, Any], needs: frozenset[str]) -> MemoryNeed:
+        """What a graph with these needs tells of the memory that it takes."""
+        models = [need.removeprefix("model:") for need in needs if need.startswith("model:")]
         sizes = [max(catalogue.sizes.get(model, 0) for catalogue in self._offer.catalogues) for model in models]
         return memory_need(prompt, sizes)
 
@@ -176,6 +181,7 @@ class WorkshopNodes:
         # The check casts values in place, and what runs must be what was checked.
         prompt.clear()
         prompt.update(answer["prompt"])
+        self._needs = None
         return Verdict(*answer["verdict"])
 
     def _nobody_can(self, prompt: dict[str, Any], verdict: Verdict) -> Verdict:

@@ -39,7 +39,8 @@ local per_person, in_all, per_minute = tonumber(limits[1]), tonumber(limits[2]),
 if per_person and redis.call('ZCARD', key('active', user)) >= per_person then
   return {'limited', 'per_person', per_person}
 end
-if in_all and redis.call('ZCARD', key('queued')) >= in_all then
+local queued = redis.call('ZCARD', key('queued'))
+if in_all and queued >= in_all then
   return {'limited', 'in_all', in_all}
 end
 if per_minute then
@@ -84,7 +85,7 @@ if redis.call('TTL', key('needs', lane)) < 60 * 60 * 24 * 60 then
   end
   redis.call('EXPIRE', key('kind', lane), 60 * 60 * 24 * 90)
 end
-if limits[4] == '1' or not hand_over(job_id, user, lane, ARGV[11]) then
+if limits[4] == '1' or queued > 0 or not hand_over(job_id, user, lane, ARGV[11]) then
   redis.call('ZADD', key('queued'), submitted, job_id)
   enter_lane(job_id, USUAL_LEVEL, user, lane, written)
   publish_change(user)

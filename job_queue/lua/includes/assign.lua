@@ -93,20 +93,19 @@ local function choose(worker, can, only, mode)
   end
 end
 
--- What a worker is told of a job: the fields it needs to run it.
-local function job_for_worker(job_id)
-  local job = redis.call('HMGET', key('job', job_id), 'user', 'number', 'payload', 'secrets', 'envelope', 'attempt', 'claim',
-    'lane')
-  job[8] = tostring(memory_of(job[8]) or '')
+-- What a worker is told of a job: the fields it needs to run it, and the bytes that it is taken to need.
+local function job_for_worker(job_id, memory)
+  local job = redis.call('HMGET', key('job', job_id), 'user', 'number', 'payload', 'secrets', 'envelope', 'attempt', 'claim')
+  job[8] = memory or ''
   return {job_id, unpack(job)}
 end
 
 -- Bind a job that stands in no lane to a worker's claim. Returns the job for the worker.
 -- Invariant: a job has at most one claim, and the lease key exists from the moment the claim does.
 local function bind(job_id, user, lane, worker, claim, lease_ms)
-  local kind = redis.call('HMGET', key('kind', lane), 'duration', 'models')
+  local kind = redis.call('HMGET', key('kind', lane), 'duration', 'models', 'stated', 'memory', 'estimate')
   local expected = tonumber(kind[1] or USUAL_MS)
-  local told = job_for_worker(job_id)
+  local told = job_for_worker(job_id, kind[3] or kind[4] or kind[5])
   told[7], told[8] = tostring(told[7] + 1), claim
   local loads = kind[2] and redis.call('HGET', key('worker', worker), 'loaded') ~= kind[2]
   redis.call('HSET', key('job', job_id), 'state', 'claimed', 'claim', claim, 'worker', worker, 'claimed', now_ms(),
@@ -184,11 +183,8 @@ local function each_idle_worker(offer)
 end
 
 -- Hand a new job to a worker that waits for one; true if there is one that may run it and had better not leave it to
--- another. Only while no job is queued, so it overtakes none.
+-- another. Only for a time when no job is queued, so that it overtakes none.
 local function hand_over(job_id, user, lane, models)
-  if redis.call('ZCARD', key('queued')) > 0 then
-    return false
-  end
   local chosen, chosen_request
   each_idle_worker(function(worker, request)
     local only = reserved_for(worker)
@@ -207,7 +203,7 @@ local function hand_over(job_id, user, lane, models)
     end
     return false
   end)
-  if not chosen or better_elsewhere(chosen, lane) then
+  if not chosen or (models ~= '' and better_elsewhere(chosen, lane)) then
     return false
   end
   local job = bind(job_id, user, lane, chosen, chosen_request.claim, chosen_request.lease_ms)
