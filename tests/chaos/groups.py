@@ -1,0 +1,58 @@
+"""The groups of trials, and how many each has in the normal suite and in a full run."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from . import (
+    busy,
+    cancels,
+    clocks,
+    cut_off,
+    drains,
+    full_store,
+    kills,
+    lost_replies,
+    order,
+    pauses,
+    poison,
+    same_submits,
+    store_kills,
+)
+from .reports import Report
+from .stage import Stage
+
+
+@dataclass(frozen=True)
+class Group:
+    """Trials that are run together.
+
+    Attributes:
+        guarantees: those that they try.
+        run: runs a number of them.
+        short: how many run with the test suite.
+        full: how many a full run has.
+    """
+
+    guarantees: tuple[str, ...]
+    run: Callable[[Stage, int], Awaitable[list[Report]]]
+    short: int
+    full: int
+
+
+GROUPS = [
+    Group(("G2", "G4"), kills.run, 6, 1000),
+    Group(("G3",), pauses.run, 2, 500),
+    Group(("G1",), store_kills.run, 4, 200),
+    Group(("G9",), poison.run, 1, 100),
+    Group(("G11",), cancels.run, 24, 2000),
+    Group(("G8",), same_submits.run, 20, 1000),
+    Group(("G6",), lost_replies.run, 1, 1000),
+    Group(("G5",), busy.run, 2, 200),
+    Group(("G7",), cut_off.run, 2, 100),
+    Group(("G10",), order.run, 1, 20),
+    Group(("G15",), full_store.run, 1, 50),
+    Group(("G17",), clocks.run, 1, 100),
+    Group(("G12",), drains.run, 2, 200),
+]

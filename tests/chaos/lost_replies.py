@@ -1,0 +1,153 @@
+"""G6: the store does what it is asked, and the answer is lost on the way, once or twice in a row."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+from comfyume.job_queue.connection import connect_async
+from comfyume.job_queue.errors import QueueError
+from comfyume.job_queue.frontend_queue import FrontendQueue
+from comfyume.job_queue.scripts import source
+from comfyume.tests.harness.processes import free_port
+from comfyume.tests.harness.script_engine import Script
+
+from . import checks
+from .cutting import CuttingProxy
+from .record import History
+from .reports import Report
+from .room import HISTORY, USER, Room
+from .stage import Stage
+
+SCRIPTS = ("submit", "claim", "finish", "renew", "cancel", "append_events")
+#: A worker waits by this; its reply is a job.
+HANDED_OVER = "BLPOP"
+WORKERS = 2
+
+
+async def run(stage: Stage, trials: int) -> list[Report]:
+    """Lose replies in ``trials`` rounds, each to every script."""
+    port = free_port()
+    lost: Counter[str] = Counter()
+    async with CuttingProxy(port) as proxy, stage.room("lost-replies", port=port, worker_url=proxy.url) as room:
+        await room.add_workers(WORKERS)
+        client = connect_async(proxy.url)
+        queue = FrontendQueue(client, room.keys, history_size=HISTORY, history_days=1.0)
+        await _use_every_script(room, queue)
+        for _ in range(trials):
+            for script in (*SCRIPTS, HANDED_OVER):
+                before = proxy.cuts
+                await _trial(room, queue, proxy, script)
+                lost[script] += proxy.cuts - before
+        await room.all_ended(checks.acknowledged(room.record.history))
+        found = [f"{name} still has {left}" for name, left in (await _leftovers(room)).items() if left]
+        await room.take_stock()
+        await client.aclose()
+    history = room.record.history
+    return [
+        Report(
+            "G6",
+            "a lost reply changes nothing",
+            "the connection is cut when the request was forwarded, once or twice in a row",
+            lost.total(),
+            found + checks.sound(history) + ran_once(history, is_strict=stage.is_strict),
+            {
+                "given to another worker": str(len(history.of("requeued"))),
+                "lost replies": ", ".join(f"{script} {count}" for script, count in lost.items()),
+            },
+        )
+    ]
+
+
+async def _use_every_script(room: Room, queue: FrontendQueue) -> None:
+    """Let the store know the scripts: the answer to lose is that of a script, not that it is unknown."""
+    for script in (Script(steps=1, seconds=0.01), Script(steps=2_000)):
+        asked = room.submission(script)
+        with room.record.operation("submit", job=asked.job_id, files=1):
+            await queue.submit(asked)
+        if script.steps > 1:
+            await queue.cancel(USER, [asked.job_id])
+        await room.in_state(asked.job_id, *checks.FINAL)
+
+
+def sha_of(script: str) -> bytes:
+    """The name by which a request calls a script."""
+    return hashlib.sha1(source(script).encode(), usedforsecurity=False).hexdigest().encode()
+
+
+async def _trial(room: Room, queue: FrontendQueue, proxy: CuttingProxy, script: str) -> None:
+    token = script.encode() if script == HANDED_OVER else sha_of(script)
+    is_cancel = script == "cancel"
+    # A cancelled job would run on and on; all others take longer than one heartbeat.
+    asked = room.submission(Script(steps=2_000 if is_cancel else 2, seconds=0.02 if script != "renew" else 0.4))
+
+    async def submit() -> None:
+        await queue.submit(asked)
+
+    async def cancel() -> None:
+        await queue.cancel(USER, [asked.job_id])
+
+    if not is_cancel:
+        proxy.lose_reply_to(token, room.random.choice([1, 1, 2]))
+    if script in ("claim", HANDED_OVER):
+        # Idle workers ask anew; else they would wait for some seconds.
+        for name in await room.live_names():
+            await room.raw.rpush(room.keys.inbox(name), b"")
+        await room.comes(lambda: _is_through(proxy), 5)
+    with room.record.operation("submit", job=asked.job_id, files=1, loses=script):
+        await _again_until_it_works(submit)
+    if is_cancel:
+        await room.in_state(asked.job_id, "running")
+        await asyncio.sleep(room.random.uniform(0, 0.1))
+        proxy.lose_reply_to(token, room.random.choice([1, 1, 2]))
+        with room.record.operation("cancel", job=asked.job_id, taken=True):
+            await _again_until_it_works(cancel)
+    await room.in_state(asked.job_id, *checks.FINAL)
+    if script == "renew":
+        await room.comes(lambda: _is_through(proxy), 3)
+    proxy.disarm()
+
+
+async def _is_through(proxy: CuttingProxy) -> bool:
+    return not proxy.is_armed
+
+
+async def _again_until_it_works(work: Callable[[], Awaitable[None]]) -> None:
+    """As a person does who is told that the store is away."""
+    while True:
+        try:
+            await work()
+        except QueueError:
+            await asyncio.sleep(0.05)
+        else:
+            return
+
+
+async def _leftovers(room: Room) -> dict[str, int]:
+    """How many jobs stand where none may when all have ended."""
+    prefix = room.keys.prefix
+    return {
+        "the set of running jobs": await room.raw.scard(f"{prefix}running"),
+        "the queue": await room.raw.zcard(f"{prefix}queued"),
+        "the person's list": await room.raw.zcard(room.keys.active(USER)),
+    }
+
+
+def ran_once(history: History, *, is_strict: bool) -> list[str]:
+    """Each job was begun once, by its first attempt.
+
+    Args:
+        is_strict: also when the reply that was lost is the one that hands the job over. The worker then waits on for as
+            long as it waits for work, which is longer than the lease of these trials.
+    """
+    runs = Counter(entry.job for entry in history.of("run begin"))
+    found = [f"job {job} ran {runs[job]} times" for job in checks.acknowledged(history) if runs[job] != 1]
+    handed_over = {entry.job for entry in history.of("submit") if entry.data.get("loses") == HANDED_OVER}
+    for entry in history.of("final"):
+        if entry.job in handed_over and not is_strict:
+            continue
+        if entry.data["attempt"] != "1" or entry.data["lost"]:
+            found.append(f"job {entry.job} took {entry.data['attempt']} attempts")
+    return found

@@ -1,0 +1,110 @@
+"""Each checker says nothing about what may happen, and something about what may not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from comfyume.tests.chaos import checks
+from comfyume.tests.chaos.cancels import one_winner
+from comfyume.tests.chaos.clocks import is_time_of_day
+from comfyume.tests.chaos.kills import waits
+from comfyume.tests.chaos.order import in_order, served_meanwhile
+from comfyume.tests.chaos.record import Entry, History
+
+
+def entry(what: str, job: str = "j", at: float = 0.0, **data: Any) -> Entry:
+    return Entry(what, at, at, job, data)
+
+
+def final(job: str = "j", **changes: Any) -> Entry:
+    result = {"outputs": {"1": {"images": [{"filename": f"{job}.bin"}], "claim": ["c"]}}}
+    fields = {"state": "done", "attempt": "1", "lost": "", "claim": "c", "listed": True, "result": result}
+    return entry("final", job, **{**fields, **changes})
+
+
+SUBMIT = entry("submit", files=1, user="ada")
+DONE = entry("batch", attempt=1, ends="done", names=[])
+FILE = entry("file", name="j.bin", claim="c", right=True)
+GOOD = [SUBMIT, entry("batch", attempt=1, ends=None, names=[]), DONE, final(), FILE]
+
+
+def test_nothing_is_said_about_a_job_that_ends_well() -> None:
+    assert checks.sound(History(GOOD)) == []
+    assert checks.left_behind(History(GOOD)) == []
+
+
+@pytest.mark.parametrize(
+    ("entries", "complaint"),
+    [
+        ([SUBMIT, final(state="queued")], "is queued at the end"),
+        ([SUBMIT], "is missing at the end"),
+        ([SUBMIT, final(listed=False), FILE], "not in its user's history"),
+        ([*GOOD, DONE], "ended 2 times"),
+        ([SUBMIT, DONE, final(state="error")], "was told to be done and is error"),
+        ([SUBMIT, entry("batch", attempt=2, ends=None), DONE, final(), FILE], "was heard behind attempt 2"),
+        ([*GOOD, entry("batch", attempt=1, ends=None)], "was heard behind the end"),
+        ([SUBMIT, final()], "which is not there"),
+        ([SUBMIT, final(), entry("file", name="j.bin", claim="d", right=True)], "another job or attempt wrote"),
+        ([SUBMIT, final(), entry("file", name="j.bin", claim="c", right=False)], "is not what a job wrote"),
+        ([entry("submit", files=2, user="ada"), final(), FILE], "names 1 files, not 2"),
+        ([SUBMIT, final(claim="d"), FILE], "but claim d won"),
+    ],
+)
+def test_what_may_not_happen_is_said(entries: list[Entry], complaint: str) -> None:
+    assert any(complaint in sentence for sentence in checks.sound(History(entries)))
+
+
+def test_two_jobs_may_not_name_one_file() -> None:
+    other = final("k", result=final().data["result"])
+    found = checks.files_right(History([*GOOD, entry("submit", "k", files=1, user="ada"), other]))
+    assert any("is named by job k and by job j" in sentence for sentence in found)
+
+
+def test_a_file_that_no_result_names_is_found() -> None:
+    assert checks.left_behind(History([*GOOD, entry("file", name="x.bin", claim="b", right=True)])) != []
+
+
+def test_losses_need_a_cause() -> None:
+    history = History([final(lost="2")])
+    assert checks.losses_have_a_cause(history, 2) == []
+    assert checks.losses_have_a_cause(history, 1) != []
+    assert checks.losses_have_a_cause(History([final(state="quarantined", lost="2")]), 5) != []
+
+
+def test_the_wait_of_a_lost_job_lasts_until_it_begins_again_or_to_the_end() -> None:
+    lost = [entry("run begin", pid=7, at=1.0), entry("kill", "", pid=7, at=2.0)]
+    assert waits(History([*lost, entry("run begin", pid=8, at=5.0), final()])) == [3.0]
+    assert waits(History([*lost, Entry("final", 9.0, 9.0, "j", final(state="queued").data)])) == [7.0]
+    assert waits(History([*lost, final()])) == []
+
+
+def test_a_job_that_was_cancelled_while_it_waited_may_not_run() -> None:
+    cancelled = [entry("cancel", taken=True), final(state="cancelled", listed=False)]
+    assert one_winner(History(cancelled), set()) == []
+    assert one_winner(History([*cancelled, entry("run begin")]), set()) != []
+    assert one_winner(History([final(state="cancelled")]), set()) != []
+    assert one_winner(History([entry("cancel", taken=True), final()]), {"j"}) != []
+
+
+def test_the_order_of_one_person_is_kept() -> None:
+    submits = [entry("submit", "a", user="ada"), entry("submit", "b", user="ada")]
+    claims = [entry("claimed", "a", user="ada"), entry("claimed", "b", user="ada")]
+    assert in_order(History([*submits, *claims])) == []
+    assert in_order(History([*submits, *reversed(claims)])) != []
+    assert in_order(History([*submits, claims[0]])) != []
+
+
+def test_turns_are_counted_while_somebody_waits() -> None:
+    flood = [entry("submit", f"f{index}", user="flood") for index in range(3)]
+    turns = [entry("claimed", f"f{index}", user="flood") for index in range(2)]
+    history = History([*flood, entry("submit", "v", user="visitor"), *turns, entry("claimed", "v", user="visitor")])
+    assert served_meanwhile(history, visitors_only=True)["v"] == 2
+
+
+def test_a_time_of_the_day_is_known_in_any_unit() -> None:
+    import time
+
+    assert all(is_time_of_day(str(int(time.time() * scale)).encode()) for scale in (1, 1e3, 1e6, 1e9))
+    assert not any(map(is_time_of_day, [b"", b"2000", b"86400000", b"abc", str(time.monotonic_ns() // 1000).encode()]))
