@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -23,6 +23,8 @@ log = logging.getLogger("comfyume")
 #: Seconds until a command that does not block is taken for lost.
 COMMAND_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 5.0
+#: Seconds of silence on a subscription after which the store is asked whether it is there.
+SILENCE = 3.0
 #: Under version 3 of the protocol the client library writes each published message out as text, for a log that nobody
 #: reads, before it hands it on; and it shakes hands twice.
 PROTOCOL = 2
@@ -63,6 +65,28 @@ def connect_async(url: str, *, timeout: float | None = COMMAND_TIMEOUT) -> redis
 def connect_listening(url: str) -> redis.asyncio.Redis:
     """A client for subscriptions, which wait without end; whoever listens must know when the connection was lost."""
     return _async_client(url, None, retries=0)
+
+
+async def messages(subscription: Any) -> AsyncIterator[bytes]:
+    """What is published on the channels of a subscription, without end.
+
+    A connection whose other end is gone without a word looks like a silent one, so a silence is broken by a ping.
+
+    Raises:
+        redis.exceptions.ConnectionError: the connection broke, or the ping was not answered.
+    """
+    is_asked = False
+    while True:
+        message = await subscription.get_message(timeout=SILENCE)
+        if message is None:
+            if is_asked:
+                raise redis.exceptions.ConnectionError(f"the store was silent for {2 * SILENCE:g} s")
+            await subscription.ping()
+            is_asked = True
+            continue
+        is_asked = False
+        if message["type"] == "message":
+            yield message["data"]
 
 
 def _async_client(url: str, timeout: float | None, retries: int) -> redis.asyncio.Redis:

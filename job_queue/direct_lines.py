@@ -42,6 +42,8 @@ class DirectLine:
             else:
                 connection.disconnect()
                 self._pool.release(connection)
+                # The others are as dead as this one, and each would be waited for as long.
+                self._pool.disconnect()
         return answer
 
 

@@ -61,6 +61,10 @@ class AsyncScripts:
         if sum(len(argument) for argument in arguments if not isinstance(argument, int)) <= LARGEST_DIRECT:
             try:
                 return await self._lines.call(("EVALSHA", script.sha, 1, prefix, *arguments), behind_ping=behind_ping)
+            except redis.TimeoutError:
+                # The other connections are as dead as this one; each would be waited for as long.
+                await self._client.connection_pool.disconnect(inuse_connections=False)
+                raise
             except (NoScriptError, redis.ConnectionError):
                 # A store that was started anew: the library connects again, loads the script, and repeats the call.
                 pass

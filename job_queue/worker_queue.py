@@ -66,7 +66,7 @@ class Claims:
 
     def __init__(self, url: str, keys: Keys, identity: WorkerIdentity) -> None:
         # The library types replies as text or bytes; without a decoder they are bytes.
-        self._client: Any = connect(url, timeout=LONGEST_WAIT + 5)
+        self._client: Any = connect(url, timeout=LONGEST_WAIT + 1.5)
         self._line = DirectLine(self._client)
         self._keys = keys
         self._scripts = Scripts(self._client)
@@ -107,8 +107,8 @@ class Claims:
         try:
             return self._line.call("BLPOP", inbox, timeout)
         except redis.ConnectionError:
-            # A store that was started anew; the library connects again.
-            return self._client.blpop([inbox], timeout=timeout)
+            # A store that was started anew, or a job that was lost on its way here: the claim is asked for again.
+            return None
 
     def take_from_finish(self, reply: list[bytes]) -> ClaimedJob | None:
         """The job that came with the end of the last one, if one did; else this worker waits at its inbox already."""

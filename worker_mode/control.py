@@ -10,7 +10,7 @@ from typing import Any
 
 import redis.asyncio
 
-from ..job_queue.connection import store_errors
+from ..job_queue.connection import messages, store_errors
 from ..job_queue.errors import QueueError
 from ..job_queue.keys import Keys
 
@@ -35,10 +35,10 @@ class Control:
         while True:
             try:
                 with store_errors():
-                    async with self._client.pubsub(ignore_subscribe_messages=True) as subscription:
+                    async with self._client.pubsub() as subscription:
                         await subscription.subscribe(self._keys.control_channel)
-                        async for message in subscription.listen():
-                            self._take(json.loads(message["data"]))
+                        async for data in messages(subscription):
+                            self._take(json.loads(data))
             except QueueError as error:
                 log.warning("[comfyume] not listening to frontends: %s", error)
                 await asyncio.sleep(1.0)

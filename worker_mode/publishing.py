@@ -132,7 +132,7 @@ class Publisher:
         """
         for subfolder, name in sorted(_files_below(self._folders["output"])):
             local = Place("output", subfolder, name)
-            if f"output/{local.path}" not in self._before and local not in self._staged:
+            if not self._is_placeholder(local) and local not in self._staged:
                 await self._deliver(local)
 
     async def _publish_reference(self, reference: dict[str, Any]) -> dict[str, Any]:
@@ -175,7 +175,7 @@ class Publisher:
             return None
         if local in self._staged:
             return local
-        if f"{local.kind}/{local.path}" not in self._before and self._is_file_here(local):
+        if not self._is_placeholder(local) and self._is_file_here(local):
             return await self._deliver(local)
         return self._names.get(self._user, local)
 
@@ -189,6 +189,15 @@ class Publisher:
         self._delivered[local] = final
         self._names.remember(self._user, local, final)
         return final
+
+    def _is_placeholder(self, local: Place) -> bool:
+        """Whether a name is one that numbering goes on from, and no node has written a file under it."""
+        if f"{local.kind}/{local.path}" not in self._before:
+            return False
+        try:
+            return (self._folders[local.kind] / local.path).stat().st_size == 0
+        except OSError:
+            return True
 
     def _is_file_here(self, local: Place) -> bool:
         root = str(self._folders[local.kind])
