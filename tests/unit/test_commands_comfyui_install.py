@@ -107,7 +107,7 @@ def test_missing_requirements_are_named(tmp_path):
     venv.create(tmp_path / "bare", with_pip=True)
     missing = comfyui_install.missing_requirements(tmp_path / "bare" / "bin" / "python")
     assert "pydantic>=2.6" in missing
-    assert "redis[hiredis]>=5.1" in missing
+    assert "redis[hiredis]>=6.0" in missing
     assert not any(line.startswith("tomli") for line in missing) or sys.version_info < (3, 11)
 
 
