@@ -16,37 +16,6 @@ LARGEST_DIRECT = 48 * 1024
 MOST_FREE = 64
 
 
-class DirectLine:
-    """The same for one thread, which may wait long for the answer to a command."""
-
-    def __init__(self, client: redis.Redis) -> None:
-        self._pool: Any = client.connection_pool
-        self._connection: Any = None
-
-    def call(self, *command: str | float) -> Any:
-        """The answer to a command.
-
-        Raises:
-            redis.exceptions.RedisError: the connection broke, or the store was silent for longer than its timeout.
-        """
-        connection = self._connection or self._pool.get_connection()
-        self._connection = None
-        is_whole = False
-        try:
-            connection.send_command(*command)
-            answer = connection.read_response()
-            is_whole = True
-        finally:
-            if is_whole:
-                self._connection = connection
-            else:
-                connection.disconnect()
-                self._pool.release(connection)
-                # The others are as dead as this one, and each would be waited for as long.
-                self._pool.disconnect()
-        return answer
-
-
 class DirectLines:
     """Commands on connections that are taken out of the client's pool for good.
 
@@ -113,4 +82,35 @@ class DirectLines:
         answer = await connection.read_response(timeout=COMMAND_TIMEOUT)
         if answer is None:
             raise redis.TimeoutError("it was silent for too long")
+        return answer
+
+
+class DirectLine:
+    """A ``DirectLines`` of one connection for one thread, which may wait long for the answer to a command."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._pool: Any = client.connection_pool
+        self._connection: Any = None
+
+    def call(self, *command: str | float) -> Any:
+        """The answer to a command.
+
+        Raises:
+            redis.exceptions.RedisError: the connection broke, or the store was silent for longer than its timeout.
+        """
+        connection = self._connection or self._pool.get_connection()
+        self._connection = None
+        is_whole = False
+        try:
+            connection.send_command(*command)
+            answer = connection.read_response()
+            is_whole = True
+        finally:
+            if is_whole:
+                self._connection = connection
+            else:
+                connection.disconnect()
+                self._pool.release(connection)
+                # The others are as dead as this one, and each would be waited for as long.
+                self._pool.disconnect()
         return answer

@@ -7,11 +7,14 @@ import json
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import get_args
+
+from .jobs import Level
 
 #: Jobs that are played ahead; those behind them are told no time.
 MOST_PLAYED = 1_000
-#: The levels in their order, as in ``lua/includes/lanes.lua``.
-LEVELS = ("front", "0", "1", "2", "3")
+#: The levels in their order.
+LEVELS = get_args(Level)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, cast, get_args
 
+#: Bytes of a GiB, the unit in which people are told of a GPU's memory.
+GIB = 1024**3
+
 Order = Literal["back", "front"]
 State = Literal["queued", "claimed", "running", "done", "error", "cancelled", "quarantined"]
 QueueMode = Literal["fifo", "round_robin", "fair"]

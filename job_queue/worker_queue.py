@@ -298,11 +298,6 @@ class Reports:
         return await self.end(self.ending(claim, batch, result, **options))
 
 
-def without_next_claim(words: Sequence[bytes]) -> list[bytes]:
-    """The words of ``Reports.ending`` for a process that is not the one whose next claim they ask for."""
-    return [*words[:7], *[b""] * 5, words[12], b"", *words[14:]]
-
-
 class NameTakenBy(WorkerNameTaken):
     """Another live worker has this name."""
 

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from ..job_queue.jobs import MemoryNeed
+from ..job_queue.jobs import GIB, MemoryNeed
 
-GIB = 1024**3
 #: The node by which a person states what a graph takes.
 STATING_NODE = "ComfyumeMemoryNeed"
 #: Inputs whose numbers decide how much memory a run takes, by a part of their names.

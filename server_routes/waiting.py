@@ -12,12 +12,12 @@ from ..comfyui_seams.context import current_visit
 from ..job_queue.errors import QueueError
 from ..job_queue.forecast import Expected, forecast
 from ..job_queue.frontend_queue import FrontendQueue
+from ..job_queue.jobs import GIB
 from .native_shapes import STORE_AWAY, error_body
 
 PATH = "/comfyume/waiting"
 #: Seconds for which one forecast serves all who ask.
 FRESH = 1.0
-GIB = 1024**3
 
 
 class Waiting:

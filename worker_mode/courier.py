@@ -17,7 +17,7 @@ from ..blobs.errors import BlobError
 from ..job_queue.errors import ClaimLost, QueueError
 from ..job_queue.events import Batch, Event
 from ..job_queue.jobs import ClaimedJob
-from ..job_queue.worker_queue import Reports, UpcomingClaim, without_next_claim
+from ..job_queue.worker_queue import Reports, UpcomingClaim
 from .endings import failed_status, final_state, timed_out_data, timed_out_status, undelivered_status
 from .engine import Engine
 from .publishing import Publisher
@@ -297,23 +297,22 @@ class Courier:
                 self._append(running, last, text=True, keep=True, name="executing", sid=running.client)
             batch = self._take_batch(running, ends=final_state(status))
             result = {"outputs": outputs, "meta": finish.history_result.get("meta", {}), "status": status}
-            words = self._reports.ending(
-                job.claim,
-                batch,
-                result,
-                earlier=running.unkept,
-                upcoming=finish.upcoming,
-                catalogue=finish.catalogue,
-                room=finish.room,
-                peak=finish.peak,
-            )
-            answer = await self._insist(running, partial(self._end_or_save, running, words))
+            ending = partial(self._reports.ending, job.claim, batch, result, earlier=running.unkept, peak=finish.peak)
+            words = ending(upcoming=finish.upcoming, catalogue=finish.catalogue, room=finish.room)
+            answer = await self._insist(running, partial(self._end_or_save, running, words, ending))
             if running.is_saved:
                 await asyncio.to_thread(self._unsent.forget, job.job_id)
             return answer if answer is not None else [b"none"]
 
-    async def _end_or_save(self, running: RunningJob, words: list[bytes]) -> list[bytes]:
-        """End a job; what the store cannot take now is kept on disk, in case that this process ends first."""
+    async def _end_or_save(
+        self, running: RunningJob, words: list[bytes], ending: Callable[[], list[bytes]]
+    ) -> list[bytes]:
+        """End a job; what the store cannot take now is kept on disk, in case that this process ends first.
+
+        Args:
+            words: what ends it here, with the claim of the next job.
+            ending: makes the words for another process, which claims for itself.
+        """
         try:
             return await self._reports.end(words)
         except ClaimLost:
@@ -321,7 +320,7 @@ class Courier:
         except QueueError:
             if not running.is_saved:
                 try:
-                    await asyncio.to_thread(self._unsent.save, running.job.job_id, words)
+                    await asyncio.to_thread(self._unsent.save, running.job.job_id, ending())
                     running.is_saved = True
                 except OSError as error:
                     log.warning("[comfyume] the result of job %s is in memory alone: %s", running.job.job_id, error)
@@ -335,7 +334,7 @@ class Courier:
         """
         for job_id, words in (await asyncio.to_thread(self._unsent.load)).items():
             try:
-                await self._reports.end(without_next_claim(words))
+                await self._reports.end(words)
                 log.info("[comfyume] job %s, which the last process ran to its end, is handed in", job_id)
             except ClaimLost as error:
                 log.warning("[comfyume] %s; its result is dropped", error)

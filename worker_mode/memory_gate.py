@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from ..comfyui_seams.answers import Memory
-from ..job_queue.jobs import ClaimedJob
+from ..job_queue.jobs import GIB, ClaimedJob
 from ..settings import GateMode
 from .engine import Engine
 
 log = logging.getLogger("comfyume")
 
-GIB = 1024**3
+T = TypeVar("T")
+
 #: Seconds between two attempts to make room for the same need, and between two words about it.
 PAUSE = 30.0
 #: Seconds for which a look at the memory counts.
@@ -56,28 +59,16 @@ class MemoryGate:
         """The engine's memory, at most ``FRESH`` seconds old: what is free and what can be had again change little."""
         now = time.monotonic()
         if self._looked is None or now - self._looked[0] > FRESH:
-            try:
-                memory = self._engine.memory()
-            except Exception:
-                log.exception("[comfyume] the memory cannot be told, so the next job is taken whatever it needs")
-                memory = None
-            self._looked = (now, memory)
+            self._looked = (now, _asked(self._engine.memory))
         return self._looked[1]
 
     def begin(self) -> None:
         """A prompt begins."""
-        try:
-            self._engine.begin_measuring()
-        except Exception:
-            log.exception("[comfyume] the memory that a prompt takes cannot be measured")
+        _asked(self._engine.begin_measuring)
 
     def peak(self) -> int | None:
         """The most bytes that the prompt took; None if nobody knows."""
-        try:
-            return self._engine.peak()
-        except Exception:
-            log.exception("[comfyume] the memory that a prompt took cannot be told")
-            return None
+        return _asked(self._engine.peak)
 
     def make_room(self, need: int) -> bool:
         """Unload what is not in use, for a job that needs this many bytes.
@@ -106,6 +97,15 @@ class MemoryGate:
                 gib(job.memory),
                 gib(room),
             )
+
+
+def _asked(question: Callable[[], T]) -> T | None:
+    """The engine's answer; None when it fails, since an exception would end the executing thread for good."""
+    try:
+        return question()
+    except Exception:
+        log.exception("[comfyume] the engine does not tell its memory, so jobs are taken whatever they need")
+        return None
 
 
 def gib(size: int) -> str:

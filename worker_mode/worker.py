@@ -15,6 +15,7 @@ from ..comfyui_seams.context import Folders
 from ..job_queue.catalogue import CatalogueStore
 from ..job_queue.connection import connect_async, connect_listening
 from ..job_queue.errors import QueueError, WorkerNameTaken
+from ..job_queue.jobs import GIB
 from ..job_queue.keys import Keys
 from ..job_queue.worker_queue import Claims, Reports, WorkerIdentity
 from ..settings import Settings
@@ -25,7 +26,7 @@ from .engine import Engine
 from .executor import Executor
 from .heartbeat_process import HeartbeatProcess
 from .job_folders import JobFolders
-from .memory_gate import GIB, MemoryGate
+from .memory_gate import MemoryGate
 from .registration import Registration
 from .time_limit import TimeLimit
 from .transports import Transports

@@ -8,8 +8,8 @@
 -- ARGV[8]  instance of the worker's process, or '' to claim nothing
 -- ARGV[9]  claim id of the next claim      ARGV[10] digest of the catalogue
 -- ARGV[11] lease in milliseconds           ARGV[12] turn, all as in claim.lua
--- ARGV[14] bytes that the next job may need, as in claim.lua      ARGV[15] peak of this job in bytes, '' if not known
 -- ARGV[13] batch to keep: the last events, and those before that are not kept yet
+-- ARGV[14] bytes that the next job may need, as in claim.lua      ARGV[15] peak of this job in bytes, '' if not known
 --
 -- Returns {'ok', ...}, {'known'} when this claim has ended the job before, or {'lost'}. Behind 'ok' stands what claim.lua
 -- would have returned.

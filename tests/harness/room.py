@@ -143,6 +143,13 @@ class Worker:
         result = {"outputs": {"1": {"text": [text]}}, "meta": {}, "status": {"completed": state == "done"}}
         await self.reports.finish(job.claim, self.batch(job, event(number), ends=state), result)
 
+    async def finish_and_go_on(self, job: ClaimedJob, room: int | None = None) -> ClaimedJob | None:
+        """End a job and claim the next one with it; ``room`` is how many bytes that one may need."""
+        result: dict[str, Any] = {"outputs": {}, "meta": {}, "status": {}}
+        batch = self.batch(job, ends="done")
+        options = {"upcoming": self.claims.upcoming, "catalogue": self.catalogue, "room": room}
+        return self.claims.take_from_finish(await self.reports.finish(job.claim, batch, result, **options))
+
 
 class Room:
     """A workshop of its own on a real store."""

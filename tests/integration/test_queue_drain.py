@@ -59,14 +59,7 @@ async def test_the_end_of_a_job_brings_a_drained_worker_no_other(room: Room) -> 
     second = await room.submit()
     job = await worker.take()
     assert await room.queue.drain("w1")
-    reply = await worker.reports.finish(
-        job.claim,
-        worker.batch(job, ends="done"),
-        {"outputs": {}, "meta": {}, "status": {}},
-        upcoming=worker.claims.upcoming,
-        catalogue=worker.catalogue,
-    )
-    assert worker.claims.take_from_finish(reply) is None
+    assert await worker.finish_and_go_on(job) is None
     assert room.state(second) == "queued"
 
 

@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 
-from comfyume.job_queue.jobs import ClaimedJob, MemoryNeed
+from comfyume.job_queue.jobs import GIB, ClaimedJob, MemoryNeed
 from comfyume.tests.harness.room import Room, Worker, until
 
 pytestmark = pytest.mark.integration
-
-GIB = 1024**3
 
 
 @pytest.fixture
@@ -156,15 +154,7 @@ async def test_the_end_of_a_job_tells_that_the_next_one_needs_more(room: Room) -
     large = await room.submit(memory=stating(30))
     job = await ask(worker, 24)
     assert job is not None
-    reply = await worker.reports.finish(
-        job.claim,
-        worker.batch(job, ends="done"),
-        {"outputs": {}, "meta": {}, "status": {}},
-        upcoming=worker.claims.upcoming,
-        catalogue=worker.catalogue,
-        room=24 * GIB,
-    )
-    assert worker.claims.take_from_finish(reply) is None
+    assert await worker.finish_and_go_on(job, 24 * GIB) is None
     assert worker.claims.short == 30 * GIB
     again = await ask(worker, 32)
     assert again is not None

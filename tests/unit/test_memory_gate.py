@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from comfyume.comfyui_seams.answers import Memory
-from comfyume.server_routes.memory_needs import GIB, memory_need
+from comfyume.job_queue.jobs import GIB
+from comfyume.server_routes.memory_needs import memory_need
 from comfyume.worker_mode.memory_gate import MemoryGate
 
 

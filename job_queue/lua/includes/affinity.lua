@@ -40,8 +40,9 @@ local function better_elsewhere(worker, lane)
     and loaded_elsewhere(worker)[kind[1]] ~= nil
 end
 
--- The first people in the order of the policy, of whom the first is known already: {user, lane, models, work = milliseconds of their first job, load =
--- milliseconds to load its models, passed = for how long they were passed over, or nil}.
+-- The first people in the order of the policy, beginning with the one who is known already: {user, lane, models, work =
+-- milliseconds of their first job, load = milliseconds to load its models, passed = for how long they were passed over, or
+-- nil}.
 local function first_people(user, lane, next_person)
   local people, users, kinds = {}, {}, {}
   while user and #people < MOST_LOOKED_AT do

@@ -30,12 +30,11 @@ local function lane_fits(can, lane)
   if not catalogue_fits(can.catalogue, lane) then
     return false
   end
-  if not has_room(can.room, lane) then
-    local need = memory_of(lane)
+  local need = too_large(can.room, lane)
+  if need then
     least_short = math.min(least_short or need, need)
-    return false
   end
-  return true
+  return not need
 end
 
 -- The lane of a person's first job at a level that a worker can run, and its number.

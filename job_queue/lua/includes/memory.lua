@@ -9,13 +9,11 @@ local function memory_of(lane)
   return tonumber(known[1] or known[2] or known[3])
 end
 
--- Whether a job of this lane fits into so many bytes; always where nothing is known or nobody counts (room '').
-local function has_room(room, lane)
-  if room == '' then
-    return true
-  end
-  local need = memory_of(lane)
-  return not need or need <= tonumber(room)
+-- What a job of this lane needs if that is more than so many bytes; nil if it fits, as it does where nothing is known or
+-- nobody counts (room '').
+local function too_large(room, lane)
+  local need = room ~= '' and memory_of(lane)
+  return need and need > tonumber(room) and need or nil
 end
 
 -- Take the peak of a run into account: more counts at once, less bit by bit.
