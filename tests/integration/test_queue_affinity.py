@@ -10,7 +10,7 @@ import pytest
 
 from comfyume.benchmarks.simulator.play import simulate
 from comfyume.benchmarks.simulator.workload import Workshop
-from comfyume.job_queue.jobs import Policy
+from comfyume.job_queue.jobs import ClaimedJob, Policy
 from comfyume.tests.harness.room import Room, Worker
 
 X, Y = frozenset({"node:A", "model:checkpoints/x"}), frozenset({"node:A", "model:checkpoints/y"})
@@ -85,14 +85,19 @@ async def test_whoever_waited_for_the_models_is_served_before_others_are_loaded(
     assert [await done(worker) for _ in range(2)] == ["a", "b"]
 
 
-async def test_a_job_is_left_to_the_worker_that_has_its_models_until_loading_them_pays(room: Room) -> None:
+async def one_busy_and_one_with_other_models(room: Room) -> tuple[dict[str, Worker], ClaimedJob]:
+    """Worker w1 has the models of X and runs a long job with them; w2 has those of Y. Loading takes 30 s."""
     workers = {name: await room.worker(name, can=BOTH) for name in ("w1", "w2")}
     for worker, needs in zip(workers.values(), (X, Y), strict=True):
         await room.submit(needs=needs)
         await done(worker)
     says_how_long_loading_takes(room, 30)
     await room.submit(user="long", needs=X)
-    running = await workers["w1"].take()
+    return workers, await workers["w1"].take()
+
+
+async def test_a_job_is_left_to_the_worker_that_has_its_models_until_loading_them_pays(room: Room) -> None:
+    workers, running = await one_busy_and_one_with_other_models(room)
     assert running.user == "long"
     assert await workers["w2"].next() is None
     job_id = await room.submit(user="a", needs=X)
@@ -107,13 +112,7 @@ async def test_a_job_is_left_to_the_worker_that_has_its_models_until_loading_the
 
 
 async def test_a_worker_that_waits_for_its_models_gets_the_next_job_that_needs_them(room: Room) -> None:
-    workers = {name: await room.worker(name, can=BOTH) for name in ("w1", "w2")}
-    for worker, needs in zip(workers.values(), (X, Y), strict=True):
-        await room.submit(needs=needs)
-        await done(worker)
-    says_how_long_loading_takes(room, 30)
-    await room.submit(user="long", needs=X)
-    running = await workers["w1"].take()
+    workers, running = await one_busy_and_one_with_other_models(room)
     assert await workers["w2"].next() is None
     left, taken = await room.submit(user="a", needs=X), await room.submit(user="b", needs=Y)
     assert room.field(taken, "worker") == "w2"
