@@ -10,6 +10,9 @@ MARK = ".comfyume-folder"
 #: Where a shared folder's workers run their jobs, so that a finished file only needs a new name.
 JOBS = ".comfyume-jobs"
 
+#: Where it is noted which files of jobs that have not ended lie at people's.
+NOTES = ".comfyume-deliveries"
+
 
 def read_mark(folder: Path) -> str:
     """The random mark of a shared folder; the first one who looks makes it."""

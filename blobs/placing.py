@@ -30,6 +30,9 @@ _PADDED = re.compile(r"0[0-9]{2,}\Z|[0-9]{5,6}\Z")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _COUNTER = re.compile(r"([0-9]+)(?:[_.]|-[^0-9]|\Z)")
 
+#: Called with the path below the root, with `/`, that a file is about to get, and the file's inode.
+NotePlacing = Callable[[str, int], None]
+
 
 @dataclass(frozen=True)
 class Numbered:
@@ -109,12 +112,15 @@ class Placer:
         self._numbers: dict[tuple[Path, str, int], int] = {}
         self._lock = threading.Lock()
 
-    def place(self, source: Path, subfolder: str, name: str, *, keep_source: bool = False) -> str:
+    def place(
+        self, source: Path, subfolder: str, name: str, *, keep_source: bool = False, note: NotePlacing | None = None
+    ) -> str:
         """Move the file `source` to `subfolder` (relative to the root, `""` for the root itself); return its new name.
 
         A name with a counter gets the next free number, any other keeps its name or becomes `name (1).ext`. The file
         appears whole and at once; `source` is gone afterwards, and untouched after an error. Missing folders are made.
-        With `keep_source` it stays, as a second name of the same file where that is possible.
+        With `keep_source` it stays, as a second name of the same file where that is possible. `note` is called before
+        each name that is tried.
 
         Raises `UnsafeName` for a name or subfolder that leads out of the root, `NotEnoughSpace` if a copy to another
         file system does not fit, OSError as the file system does.
@@ -124,7 +130,7 @@ class Placer:
         if not stat.S_ISREG(found.st_mode):
             raise UnsafeName(str(source), "is not a plain file")
         folder = self._folder(subfolder)
-        placed = self._link_or_copy(source, found.st_dev, folder, name)
+        placed = self._link_or_copy(source, found.st_dev, folder, name, note)
         if keep_source:
             return placed
         try:
@@ -153,17 +159,30 @@ class Placer:
             raise UnsafeName(subfolder, "is a file, or lies below one") from error
         return folder
 
-    def _link_or_copy(self, source: Path, device: int, folder: Path, name: str) -> str:
+    def _link_or_copy(self, source: Path, device: int, folder: Path, name: str, note: NotePlacing | None) -> str:
         if device == folder.stat().st_dev:
             try:
-                return self._claim(folder, name, partial(link_exclusively, source))
+                return self._claim(folder, name, self._noted(source, link_exclusively, note))
             except CannotLink:
                 _log.debug("No hard links from %s to %s: copying", source, folder)
         with staged_copy(source, folder) as staged:
             try:
-                return self._claim(folder, name, partial(link_exclusively, staged))
+                return self._claim(folder, name, self._noted(staged, link_exclusively, note))
             except CannotLink:
-                return self._claim(folder, name, partial(rename_exclusively, staged))
+                return self._claim(folder, name, self._noted(staged, rename_exclusively, note))
+
+    def _noted(
+        self, file: Path, take: Callable[[Path, Path], None], note: NotePlacing | None
+    ) -> Callable[[Path], None]:
+        if note is None:
+            return partial(take, file)
+        inode = os.stat(file).st_ino
+
+        def note_and_take(final: Path) -> None:
+            note(final.relative_to(self._root).as_posix(), inode)
+            take(file, final)
+
+        return note_and_take
 
     def _claim(self, folder: Path, name: str, take: Callable[[Path], None]) -> str:
         """Let `take` file it under the first name that is free. The lock keeps a group's number whole between jobs."""

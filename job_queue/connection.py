@@ -13,7 +13,8 @@ import redis.asyncio
 import redis.exceptions
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
-from redis.backoff import ConstantBackoff
+from redis.backoff import ConstantBackoff, NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from .errors import StoreRefused, StoreUnavailable
@@ -38,11 +39,16 @@ _REFUSALS = (
 
 
 def connect(url: str, *, timeout: float | None = COMMAND_TIMEOUT) -> redis.Redis:
-    """A client for threads. ``timeout`` is in seconds; a blocking read needs more than it waits."""
+    """A client for threads. ``timeout`` is in seconds; a blocking read needs more than it waits.
+
+    It repeats nothing: some versions of the library would do so three times, with seconds between.
+    """
     if urlsplit(url).scheme == "redis+sentinel":
         hosts, service, options = _sentinel(url)
         sentinel: Any = Sentinel(hosts, socket_timeout=timeout)  # type: ignore[no-untyped-call]
-        master: redis.Redis = sentinel.master_for(service, socket_timeout=timeout, protocol=PROTOCOL, **options)
+        master: redis.Redis = sentinel.master_for(
+            service, socket_timeout=timeout, protocol=PROTOCOL, retry=Retry(NoBackoff(), 0), **options
+        )
         return master
     return redis.Redis.from_url(
         url,
@@ -50,6 +56,7 @@ def connect(url: str, *, timeout: float | None = COMMAND_TIMEOUT) -> redis.Redis
         socket_connect_timeout=CONNECT_TIMEOUT,
         health_check_interval=0,
         protocol=PROTOCOL,
+        retry=Retry(NoBackoff(), 0),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -92,25 +94,36 @@ class DirectLine:
         self._pool: Any = client.connection_pool
         self._connection: Any = None
 
-    def call(self, *command: str | float) -> Any:
+    def call(self, *command: bytes | str | float) -> Any:
         """The answer to a command.
 
         Raises:
-            redis.exceptions.RedisError: the connection broke, or the store was silent for longer than its timeout.
+            redis.exceptions.RedisError: the connection broke, the store was silent for longer than its timeout, or it
+                answered with an error.
         """
-        connection = self._connection or self._pool.get_connection()
-        self._connection = None
+        connection = self._connection = self._connection or self._pool.get_connection()
         is_whole = False
         try:
             connection.send_command(*command)
-            answer = connection.read_response()
+            try:
+                answer = connection.read_response()
+            except redis.ResponseError:
+                is_whole = True
+                raise
             is_whole = True
+            return answer
         finally:
-            if is_whole:
-                self._connection = connection
-            else:
+            if not is_whole:
+                self._connection = None
                 connection.disconnect()
                 self._pool.release(connection)
                 # The others are as dead as this one, and each would be waited for as long.
                 self._pool.disconnect()
-        return answer
+
+    def hang_up(self) -> None:
+        """Break the connection: a ``call`` that waits on it ends with ``ConnectionError``. From any thread."""
+        used = getattr(self._connection, "_sock", None)
+        if used is not None:
+            with contextlib.suppress(OSError):
+                # The plain one, which under TLS too leaves the rest to the thread that reads.
+                socket.socket.shutdown(used, socket.SHUT_RDWR)

@@ -19,6 +19,8 @@ from .scripts import AsyncScripts
 
 #: Lost claims after which a job is quarantined.
 MAXIMUM_LOSSES = 3
+#: What became of a claim: its job runs under it, has ended under it, is no longer its own, or is not there any more.
+ClaimState = Literal["running", "ended", "lost", "unknown"]
 
 
 class PayloadCache:
@@ -250,9 +252,29 @@ class FrontendQueue:
             return None
         return str(user.decode())
 
+    async def claim_states(self, claims: Sequence[tuple[str, str]]) -> list[ClaimState]:
+        """What became of some claims, each by its job and its id."""
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for job_id, _ in claims:
+                pipeline.hmget(self._keys.job(job_id), "state", "claim")
+            rows = await pipeline.execute() if claims else []
+        return [
+            _claim_state(state, current == claim.encode())
+            for (_, claim), (state, current) in zip(claims, rows, strict=True)
+        ]
+
     async def files_of(self, job_id: str) -> set[tuple[str, str]]:
         """Kind and path of each file that a job which has not ended names."""
         with store_errors():
             envelope = await self._client.hget(self._keys.job(job_id), "envelope")
         files = json.loads(envelope).get("files", []) if envelope is not None else []
         return {(file["kind"], file["path"]) for file in files}
+
+
+def _claim_state(state: bytes | None, is_current: bool) -> ClaimState:
+    if state is None:
+        return "unknown"
+    if not is_current:
+        return "lost"
+    return "running" if state in (b"claimed", b"running") else "ended"

@@ -15,6 +15,7 @@ from typing import Any
 
 import redis
 import redis.asyncio
+from redis.exceptions import NoScriptError
 
 from .connection import connect, store_errors
 from .direct_lines import DirectLine
@@ -118,6 +119,10 @@ class Claims:
         self._is_waiting = job is None and self.short is None
         return job
 
+    def hang_up(self) -> None:
+        """Break the connection, so that ``next`` asks on a new one; from any thread."""
+        self._line.hang_up()
+
     def wait_though_short(self) -> None:
         """Let ``next`` wait at the inbox: there is no more room to be had."""
         self.short, self._is_waiting = None, True
@@ -134,19 +139,21 @@ class Claims:
         return self._won(ClaimedJob.from_fields(reply)) if reply else None
 
     def _ask(self, catalogue: str, room: int | None) -> list[bytes]:
-        identity, upcoming = self._identity, self.upcoming
-        reply: list[bytes] = self._scripts["claim"](
-            keys=[self._keys.prefix],
-            args=[
-                identity.name,
-                identity.instance,
-                upcoming.claim,
-                catalogue,
-                identity.lease_ms,
-                upcoming.turn,
-                _word(room),
-            ],
-        )
+        identity, upcoming, script = self._identity, self.upcoming, self._scripts["claim"]
+        arguments: list[str | int] = [
+            identity.name,
+            identity.instance,
+            upcoming.claim,
+            catalogue,
+            identity.lease_ms,
+            upcoming.turn,
+            _word(room),
+        ]
+        try:
+            reply: list[bytes] = self._line.call("EVALSHA", script.sha, 1, self._keys.prefix, *arguments)
+        except (NoScriptError, redis.ConnectionError):
+            # A store that was started anew: the library connects again, loads the script, and repeats the call.
+            reply = script(keys=[self._keys.prefix], args=arguments)
         return reply
 
     def _won(self, job: ClaimedJob) -> ClaimedJob:
@@ -157,6 +164,31 @@ class Claims:
         """Choose the next claim id; its turn orders it among this process's, however late a request arrives."""
         self.upcoming = UpcomingClaim(new_claim(), time.monotonic_ns() // 1000)
         self._is_waiting = False
+
+
+def ending_words(
+    claim: str,
+    batch: Batch,
+    result: dict[str, Any],
+    history: Sequence[int],
+    following: Sequence[str | int] = ("", "", "", "", ""),
+    *,
+    earlier: Sequence[Event] = (),
+    room: int | None = None,
+    peak: int | None = None,
+) -> list[bytes]:
+    """The arguments of ``finish.lua``, which describes them."""
+    published = encode(batch)
+    kept = published
+    if earlier or not all(event.keep for event in batch.events):
+        kept = encode(replace(batch, events=[*earlier, *batch.events]), only_kept=True)
+    words: list[Any] = [batch.job_id, claim, batch.ends, encode_json(result), published, *history, *following]
+    words += [kept, _word(room), _word(peak)]
+    return [word if isinstance(word, bytes) else str(word).encode() for word in words]
+
+
+def _lost(job_id: str) -> ClaimLost:
+    return ClaimLost(f"job {job_id} is no longer this worker's")
 
 
 def _word(number: int | None) -> str:
@@ -180,6 +212,22 @@ class Reports:
         self._scripts = AsyncScripts(client)
         self._identity = identity
         self._history = [history_size, int(history_days * 86_400_000)]
+
+    @property
+    def lease(self) -> float:
+        """Seconds until a silent worker's job is given to another."""
+        return self._identity.lease
+
+    async def make_sure(self, job_id: str, claim: str) -> None:
+        """Ask whether a job is still this claim's.
+
+        Raises:
+            ClaimLost: it is not.
+        """
+        with store_errors():
+            current = await self._client.hget(self._keys.job(job_id), "claim")
+        if current != claim.encode():
+            raise _lost(job_id)
 
     async def _run(self, script: str, *arguments: Any, behind_ping: bool = False) -> Any:
         with store_errors():
@@ -236,7 +284,7 @@ class Reports:
             ClaimLost: the job is no longer this claim's.
         """
         if await self._run("append_events", batch.job_id, claim, encode(batch), b"") == b"lost":
-            raise ClaimLost(f"job {batch.job_id} is no longer this worker's")
+            raise _lost(batch.job_id)
 
     async def append(self, claim: str, batch: Batch, earlier: Sequence[Event] = ()) -> None:
         """Publish events of a running job and keep what a browser may not miss, ``earlier`` ones included.
@@ -247,7 +295,7 @@ class Reports:
         to_keep = replace(batch, events=[*earlier, *batch.events])
         kept = encode(to_keep, only_kept=True) if any(event.keep for event in to_keep.events) else b""
         if await self._run("append_events", batch.job_id, claim, encode(batch), kept) == b"lost":
-            raise ClaimLost(f"job {batch.job_id} is no longer this worker's")
+            raise _lost(batch.job_id)
 
     def ending(
         self,
@@ -267,17 +315,11 @@ class Reports:
             room: bytes of memory that the next job may need; None for any.
             peak: bytes of memory that this job took; None if nobody knows.
         """
-        identity = self._identity
         following: list[str | int] = ["", "", "", "", ""]
         if upcoming is not None:
+            identity = self._identity
             following = [identity.instance, upcoming.claim, catalogue, identity.lease_ms, upcoming.turn]
-        published = encode(batch)
-        kept = published
-        if earlier or not all(event.keep for event in batch.events):
-            kept = encode(replace(batch, events=[*earlier, *batch.events]), only_kept=True)
-        words: list[Any] = [batch.job_id, claim, batch.ends, encode_json(result), published, *self._history, *following]
-        words += [kept, _word(room), _word(peak)]
-        return [word if isinstance(word, bytes) else str(word).encode() for word in words]
+        return ending_words(claim, batch, result, self._history, following, earlier=earlier, room=room, peak=peak)
 
     async def end(self, words: Sequence[bytes]) -> list[bytes]:
         """End a job by the words of ``ending``; doing so again changes nothing.
@@ -290,7 +332,7 @@ class Reports:
         """
         reply = await self._run("finish", *words, behind_ping=True)
         if reply[0] == b"lost":
-            raise ClaimLost(f"job {words[0].decode()} is no longer this worker's")
+            raise _lost(words[0].decode())
         return reply[1:] if reply[0] == b"ok" else [b"none"]
 
     async def finish(self, claim: str, batch: Batch, result: dict[str, Any], **options: Any) -> list[bytes]:

@@ -64,6 +64,10 @@ class People:
         self._folders = found
         return found
 
+    def folder_of(self, user: str, kind: str) -> Path:
+        """A user's folder of a kind: ``input``, ``output`` or ``temp``."""
+        return dict(self.folders_of(user))[kind]
+
     def make_folders(self, user: str) -> None:
         """Make the folders of a user; blocking."""
         found = self.folders_of(user)

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from ..blobs.delivery_notes import DeliveryNotes
 from ..blobs.store import BlobFolder
 from ..comfyui_seams import folders, interrupts, model_lists, server, sockets, validation
 from ..job_queue.catalogue import CatalogueStore
@@ -19,9 +20,10 @@ from ..job_queue.frontend_queue import FrontendQueue
 from ..job_queue.jobs import Policy
 from ..job_queue.keys import Keys
 from ..settings import Settings
-from ..shared_folder import read_mark
+from ..shared_folder import NOTES, read_mark
 from .asking import Asking
 from .health import Health
+from .lost_files import LostFiles
 from .page import Page
 from .people import LOCAL_USER, People
 from .relay import Relay
@@ -65,7 +67,9 @@ class Frontend:
         )
         submissions = Submissions(self._nodes, _shared(settings, system, self._people))
         self._visits = Visits(self._people, self._queue, submissions, self._relay, self._asking)
-        self._files = WorkerFiles(self._queue, self._people, BlobFolder(system / "arriving"))
+        notes = DeliveryNotes((settings.shared_folder or system) / NOTES / settings.workshop)
+        self._files = WorkerFiles(self._queue, self._people, BlobFolder(system / "arriving"), notes)
+        self._lost_files = LostFiles(self._queue, notes, self._people.folder_of)
         self._page = Page(settings)
         self._settings = settings
         self._tasks: list[asyncio.Task[None]] = []
@@ -110,6 +114,7 @@ class Frontend:
                     await self._configure()
                     is_configured = True
                 requeued, quarantined = await self._queue.sweep()
+                await self._lost_files.look()
             except QueueError as error:
                 log.debug("no sweep: %s", error)
                 continue

@@ -6,11 +6,15 @@ The worker shows the claim under which it runs the job; the claim opens the file
 from __future__ import annotations
 
 import asyncio
+import json
+import posixpath
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
 
+from ..blobs.delivery_notes import DeliveryNote, DeliveryNotes
 from ..blobs.digest import Digest, DigestCache
 from ..blobs.errors import BlobMissing, NotEnoughSpace, UnsafeName, UploadRefused
 from ..blobs.http_server import UploadReceiver, announced_digest, serve_blob
@@ -28,19 +32,35 @@ MOST_JOBS = 500
 
 
 class Deliveries:
-    """What one claim has delivered."""
+    """What one claim has delivered.
 
-    def __init__(self) -> None:
+    Attributes:
+        names: the name that each delivery got, by what was asked.
+    """
+
+    def __init__(self, names: dict[str, str]) -> None:
         self.placers: dict[str, Placer] = {}
-        self.names: dict[tuple[str, str, str, str], str] = {}
+        self.names = names
         self.lock = asyncio.Lock()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Where a delivery is to go, and the words by which it is known again."""
+
+    user: str
+    kind: str
+    subfolder: str
+    name: str
+    key: str
 
 
 class WorkerFiles:
     """Serves input files to workers and takes their results."""
 
-    def __init__(self, queue: FrontendQueue, people: People, blobs: BlobFolder) -> None:
+    def __init__(self, queue: FrontendQueue, people: People, blobs: BlobFolder, notes: DeliveryNotes) -> None:
         self._queue = queue
+        self._notes = notes
         self._people = people
         self._blobs = blobs
         self._receiver = UploadReceiver(blobs)
@@ -68,7 +88,7 @@ class WorkerFiles:
         wanted = (request.query.get("kind", ""), request.query.get("path", ""))
         if wanted not in await self._queue.files_of(request.match_info["job_id"]):
             raise web.HTTPNotFound(text="The job names no such file.")
-        root = dict(self._people.folders_of(user))[wanted[0]].resolve()
+        root = self._people.folder_of(user, wanted[0]).resolve()
         path = (root / wanted[1]).resolve()
         if not path.is_relative_to(root) or not path.is_file():
             raise web.HTTPNotFound(text=f"{wanted[1]} is no longer there.")
@@ -84,8 +104,9 @@ class WorkerFiles:
             raise web.HTTPBadRequest(text="Results go to output or temp.")
         try:
             digest, blob, user, claim = await self._receive_if_small(request)
-            deliveries = self._deliveries_of(request.match_info["job_id"], claim)
-            key = (kind, subfolder, name, digest.sha256)
+            owner = (request.match_info["job_id"], claim)
+            deliveries = await self._deliveries_of(*owner)
+            key = json.dumps([kind, subfolder, name, digest.sha256])
             if key in deliveries.names:
                 return web.json_response({"name": deliveries.names[key]})
             blob = blob or await self._receiver.receive(request, digest)
@@ -94,7 +115,8 @@ class WorkerFiles:
                 await self._user_and_claim(request)
             async with deliveries.lock:
                 if key not in deliveries.names:
-                    deliveries.names[key] = await self._place(deliveries, user, kind, subfolder, name, blob, digest)
+                    placed = Wanted(user, kind, subfolder, name, key)
+                    deliveries.names[key] = await self._place(deliveries, owner, placed, blob, digest)
         except UploadRefused as error:
             return web.json_response(error.body, status=error.status)
         except UnsafeName as error:
@@ -129,24 +151,39 @@ class WorkerFiles:
             raise
         return digest, blob, user, claim
 
-    def _deliveries_of(self, job_id: str, claim: str) -> Deliveries:
-        deliveries = self._deliveries.setdefault((job_id, claim), Deliveries())
-        self._deliveries.move_to_end((job_id, claim))
+    async def _deliveries_of(self, job_id: str, claim: str) -> Deliveries:
+        """What a claim has delivered, to a process before this one too."""
+        owner = (job_id, claim)
+        if owner not in self._deliveries:
+            is_noted = self._notes.has(job_id, claim)
+            names = await asyncio.to_thread(self._noted_names, job_id, claim) if is_noted else {}
+            self._deliveries.setdefault(owner, Deliveries(names))
+        self._deliveries.move_to_end(owner)
         while len(self._deliveries) > MOST_JOBS:
             self._deliveries.popitem(last=False)
-        return deliveries
+        return self._deliveries[owner]
+
+    def _noted_names(self, job_id: str, claim: str) -> dict[str, str]:
+        return {
+            note.asked: posixpath.basename(note.path)
+            for note in self._notes.read(job_id, claim)
+            if note.asked and note.is_there(self._people.folder_of(note.user, note.kind))
+        }
 
     async def _place(
-        self, deliveries: Deliveries, user: str, kind: str, subfolder: str, name: str, blob: Path, digest: Digest
+        self, deliveries: Deliveries, owner: tuple[str, str], wanted: Wanted, blob: Path, digest: Digest
     ) -> str:
-        if kind not in deliveries.placers:
-            deliveries.placers[kind] = Placer(dict(self._people.folders_of(user))[kind])
-        placer = deliveries.placers[kind]
+        if wanted.kind not in deliveries.placers:
+            deliveries.placers[wanted.kind] = Placer(self._people.folder_of(wanted.user, wanted.kind))
+        placer = deliveries.placers[wanted.kind]
+
+        def note(path: str, inode: int) -> None:
+            self._notes.add(*owner, DeliveryNote(wanted.user, wanted.kind, path, inode, wanted.key))
 
         def place() -> str:
             # It stays until it is placed: another job may be delivering the same content.
             try:
-                return placer.place(blob, subfolder, name, keep_source=True)
+                return placer.place(blob, wanted.subfolder, wanted.name, keep_source=True, note=note)
             except FileNotFoundError as error:
                 raise BlobMissing(digest.sha256) from error
             finally:

@@ -16,6 +16,8 @@ from ..job_queue.keys import Keys
 
 log = logging.getLogger("comfyume")
 
+#: Seconds until a store is asked again that could not be reached.
+STORE_PAUSE = 1.0
 #: Handles a message of one kind; what it returns is the answer.
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 
@@ -33,15 +35,17 @@ class Control:
     async def run(self) -> None:
         """Listen until cancelled; connects again when the store was away."""
         while True:
+            pause = STORE_PAUSE
             try:
                 with store_errors():
                     async with self._client.pubsub() as subscription:
                         await subscription.subscribe(self._keys.control_channel)
+                        pause = 0.0
                         async for data in messages(subscription):
                             self._take(json.loads(data))
             except QueueError as error:
                 log.warning("[comfyume] not listening to frontends: %s", error)
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(pause)
 
     def _take(self, message: dict[str, Any]) -> None:
         handler = self._handlers.get(message.get("kind", ""))

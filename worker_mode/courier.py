@@ -8,7 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -16,11 +16,10 @@ from typing import Any, TypeVar
 from ..blobs.errors import BlobError
 from ..job_queue.errors import ClaimLost, QueueError
 from ..job_queue.events import Batch, Event
-from ..job_queue.jobs import ClaimedJob
-from ..job_queue.worker_queue import Reports, UpcomingClaim
+from ..job_queue.worker_queue import Reports
 from .endings import failed_status, final_state, timed_out_data, timed_out_status, undelivered_status
 from .engine import Engine
-from .publishing import Publisher
+from .running_job import Finish, RunningJob
 from .unsent import UnsentResults
 
 log = logging.getLogger("comfyume")
@@ -45,69 +44,6 @@ KEEP_PAUSE = 0.02
 RETRY_PAUSE = 1.0
 #: Binary events of node packs are kept up to this size in bytes.
 LARGEST_KEPT = 1024 * 1024
-
-
-@dataclass
-class RunningJob:
-    """The job that is being executed.
-
-    Attributes:
-        cancelled: whether its person asked to stop it.
-        lost: whether its claim went to another worker.
-        began: when its preparation began, by this process's monotonic clock in seconds.
-        timed_out: the seconds that it may run, once it has run longer.
-        undelivered: why a result could not be brought to its person.
-        is_saved: whether its end is on disk, since the store does not take it now.
-        unkept: events that are out but not in the job's stream yet.
-        keep_at: when they must be in it, by this process's monotonic clock in seconds.
-        state: the number, data and client of the last ``progress_state`` that waits. It names every node and replaces
-            the one before, so only the one that is sent is encoded.
-        published: the outputs of each node whose files are at the person's, with the names that they have there.
-    """
-
-    job: ClaimedJob
-    publisher: Publisher
-    number: int = 0
-    kept: int = 0
-    cancelled: bool = False
-    lost: bool = False
-    began: float = field(default_factory=time.monotonic)
-    timed_out: float | None = None
-    undelivered: BlobError | None = None
-    is_saved: bool = False
-    published: dict[str, Any] = field(default_factory=dict)
-    waiting: list[Event] = field(default_factory=list)
-    state: tuple[int, Any, str | None] | None = None
-    unkept: list[Event] = field(default_factory=list)
-    keep_at: float = 0.0
-
-    @property
-    def client(self) -> str | None:
-        """The ``clientId`` of the browser that queued it."""
-        client = self.job.payload["extra_data"].get("client_id")
-        return client if isinstance(client, str) else None
-
-
-@dataclass(frozen=True)
-class Finish:
-    """What became of a job, on its way through the sending loop.
-
-    Attributes:
-        upcoming: the claim for the next job, which is asked for with the end of this one; None to ask for none.
-        catalogue: what the worker can run then.
-        room: bytes of memory that the next job may need; None for any.
-        peak: bytes of memory that the job took; None if nobody knows.
-        done: takes the store's answer, with the next job in it.
-    """
-
-    running: RunningJob
-    history_result: dict[str, Any]
-    status: dict[str, Any]
-    upcoming: UpcomingClaim | None
-    catalogue: str
-    room: int | None
-    peak: int | None
-    done: concurrent.futures.Future[list[bytes]]
 
 
 class Courier:
@@ -178,6 +114,9 @@ class Courier:
         self._work.set()
 
     async def _publish(self, running: RunningJob, node_id: str, outputs: Any) -> Any:
+        await self._make_sure(running)
+        if running.lost:
+            return outputs
         try:
             running.published[node_id] = await running.publisher.publish_outputs(outputs)
             return running.published[node_id]
@@ -185,6 +124,22 @@ class Courier:
             log.warning("[comfyume] results of job %s could not be delivered: %s", running.job.job_id, error)
             running.undelivered = error
             return outputs
+
+    async def _make_sure(self, running: RunningJob) -> None:
+        """Learn before a file is delivered whether the claim has gone to another worker while this one stood still.
+
+        A store that is away knows no better; what is delivered then is taken back if the claim was lost.
+        """
+        now = time.monotonic()
+        if running.lost or now - running.confirmed < self._reports.lease / 2:
+            return
+        try:
+            await self._reports.make_sure(running.job.job_id, running.job.claim)
+            running.confirmed = now
+        except ClaimLost as error:
+            self._lose(running, error)
+        except QueueError as error:
+            log.debug("nobody can say whether job %s is still this worker's: %s", running.job.job_id, error)
 
     async def _send_for_ever(self) -> None:
         while True:
@@ -214,8 +169,10 @@ class Courier:
             if is_keeping:
                 await self._reports.append(running.job.claim, batch, running.unkept)
                 running.unkept = []
+                running.confirmed = now
                 return
             await self._reports.publish(running.job.claim, batch)
+            running.confirmed = now
         except ClaimLost as error:
             self._lose(running, error)
         except QueueError as error:
@@ -243,6 +200,9 @@ class Courier:
         else:
             finish.done.set_result(answer)
         finally:
+            if running.lost and running.publisher.forget():
+                # Its cache would name files in later jobs that are taken back.
+                self._engine.set_flag("free_memory", True)
             self._engine.forget_client(running.client)
             self._running = None
             self._ended = job.job_id
@@ -271,7 +231,9 @@ class Courier:
             known = running.published.get(node_id)
             outputs[node_id] = known if known is not None else await self._publish(running, node_id, node_outputs)
         try:
-            await running.publisher.publish_rest()
+            await self._make_sure(running)
+            if not running.lost:
+                await running.publisher.publish_rest()
         except BlobError as error:
             running.undelivered = error
         return await self._hand_in(replace(finish, history_result={**finish.history_result, "outputs": outputs}))

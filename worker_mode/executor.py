@@ -15,7 +15,7 @@ from ..comfyui_seams.context import QueueItem, job_folders
 from ..job_queue.errors import QueueError
 from ..job_queue.jobs import ClaimedJob
 from ..job_queue.worker_queue import Claims, NotRegistered
-from .courier import FINISH, Courier, Finish, RunningJob
+from .courier import FINISH, Courier
 from .endings import failed_status, now_ms
 from .engine import Engine
 from .heartbeat_process import HeartbeatProcess
@@ -23,6 +23,7 @@ from .job_folders import JobFolders
 from .memory_gate import MemoryGate
 from .publishing import PublishedNames, Publisher
 from .registration import Registration
+from .running_job import Finish, RunningJob
 from .transports import InputFile, Transport, Transports
 
 log = logging.getLogger("comfyume")
@@ -119,6 +120,10 @@ class Executor:
         """Make ``get`` return soon."""
         self._woken.set()
         asyncio.run_coroutine_threadsafe(self._wake_store(), self._loop)
+
+    def connect_again(self) -> None:
+        """Ask the store anew for work: the connection may be dead without a sign of it. From any thread."""
+        self._claims.hang_up()
 
     def _claim(self, timeout: float) -> ClaimedJob | None:
         if not self._registration.wait(min(timeout, STORE_PAUSE)):

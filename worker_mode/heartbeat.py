@@ -1,8 +1,9 @@
 """The heartbeat: a small process beside a worker that renews its lease, whatever the nodes do to the interpreter.
 
 It is run as a script. Its standard input brings one line of JSON, the configuration; the job to keep alive stands in
-memory that it shares with the worker. It says what it learns in lines: ``cancel JOB CLAIM``, ``lost JOB CLAIM`` or
-``unknown``. It ends when its standard input does, so it never outlives its worker.
+memory that it shares with the worker. It says what it learns in lines: ``cancel JOB CLAIM``, ``lost JOB CLAIM``,
+``unknown``, or ``back`` when the store answers again. It ends when its standard input does, so it never outlives its
+worker, unless a node holds the interpreter for longer than a job may run: then it takes the worker's place.
 """
 
 from __future__ import annotations
@@ -33,26 +34,46 @@ def _say(*words: str) -> None:
     sys.stdout.flush()
 
 
+def _complain(message: str) -> None:
+    sys.stderr.write(f"[comfyume] {message}\n")
+    sys.stderr.flush()
+
+
 def beat(configuration: dict[str, Any], ended: threading.Event) -> None:
     """Renew at each interval until the worker has ended."""
     # The package can be imported only once main has found it.
     from comfyume.job_queue.connection import connect, store_errors  # noqa: PLC0415
     from comfyume.job_queue.errors import QueueError  # noqa: PLC0415
+    from comfyume.job_queue.keys import Keys  # noqa: PLC0415
     from comfyume.job_queue.scripts import Scripts  # noqa: PLC0415
+    from comfyume.worker_mode.overdue import Overdue, WorkerProcess  # noqa: PLC0415
     from comfyume.worker_mode.watched_job import WatchedJob  # noqa: PLC0415
 
     interval = configuration["interval"]
     watched = WatchedJob(Path(configuration["watched"]))
-    renew = Scripts(connect(configuration["url"], timeout=max(1.0, interval * 2)))["renew"]
+    client = connect(configuration["url"], timeout=max(1.0, interval * 2))
+    scripts = Scripts(client)
+    renew = scripts["renew"]
+    keys = Keys(configuration["workshop"])
+    overdue = Overdue(client, keys, configuration["job_timeout"], configuration["history"])
     identity = [configuration["worker"], configuration["instance"], configuration["lease_ms"]]
+    is_away = False
     while not ended.wait(interval):
         job_id, claim = watched.read()
         try:
             with store_errors():
-                answer = renew(keys=[configuration["prefix"]], args=[*identity, job_id, claim])
+                answer = renew(keys=[keys.prefix], args=[*identity, job_id, claim])
+                if overdue.look(job_id, claim) and overdue.end(job_id, claim):
+                    scripts["leave"](keys=[keys.prefix], args=identity[:2])
+                    _complain(f"job {job_id} ran for too long in a node that lets nothing else run; starting anew")
+                    WorkerProcess(**configuration["process"]).replace()
         except QueueError:
             # The store is away; leases last longer than one beat, so the next one may still be in time.
+            is_away = True
             continue
+        if is_away:
+            _say("back")
+            is_away = False
         word = answer.decode()
         if word == "unknown":
             _say(word)

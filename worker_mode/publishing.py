@@ -65,6 +65,10 @@ class PublishedNames:
         for name in (local.name, final.name):
             self._note_number(user, local, parse_numbered(name))
 
+    def forget(self, user: str, local: Place) -> None:
+        """A file that was delivered is not there any more; its number stays used."""
+        self._names.pop((user, local), None)
+
     def _note_number(self, user: str, place: Place, numbered: Numbered | None) -> None:
         if numbered is None:
             return
@@ -134,6 +138,12 @@ class Publisher:
             local = Place("output", subfolder, name)
             if not self._is_placeholder(local) and local not in self._staged:
                 await self._deliver(local)
+
+    def forget(self) -> bool:
+        """Name the files that were delivered in no later job, since they are taken back; whether there were any."""
+        for local in self._delivered:
+            self._names.forget(self._user, local)
+        return bool(self._delivered)
 
     async def _publish_reference(self, reference: dict[str, Any]) -> dict[str, Any]:
         local = Place(

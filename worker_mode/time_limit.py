@@ -9,8 +9,9 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
-from .courier import Courier, RunningJob
+from .courier import Courier
 from .engine import Engine
+from .running_job import RunningJob
 
 log = logging.getLogger("comfyume")
 

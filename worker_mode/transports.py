@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 
+from ..blobs.delivery_notes import DeliveryNote, DeliveryNotes
 from ..blobs.digest import Digest, digest_file
 from ..blobs.errors import BlobMissing, TransferFailed
 from ..blobs.filing import link_or_copy
@@ -21,7 +22,7 @@ from ..blobs.placing import Placer
 from ..blobs.protocol import SMALL
 from ..blobs.store import BlobFolder
 from ..job_queue.jobs import ClaimedJob
-from ..shared_folder import read_mark
+from ..shared_folder import NOTES, read_mark
 
 T = TypeVar("T")
 
@@ -60,11 +61,19 @@ class Transport(Protocol):
 
 
 class SharedFolderTransport:
-    """Both machines see the person's folders: reading is a link, delivering is a new name."""
+    """Both machines see the person's folders: reading is a link, delivering is a new name.
 
-    def __init__(self, root: Path, folders: dict[str, str]) -> None:
+    Args:
+        root: the shared folder.
+        folders: the person's folders by kind, below the root or absolute.
+        notes: for what is delivered, so that it can be taken back if this attempt is lost.
+    """
+
+    def __init__(self, root: Path, folders: dict[str, str], notes: DeliveryNotes, job: ClaimedJob) -> None:
         self._root = root
         self._folders = folders
+        self._notes = notes
+        self._job = job
         self._placers: dict[str, Placer] = {}
 
     async def fetch(self, file: InputFile, destination: Path) -> None:
@@ -73,9 +82,14 @@ class SharedFolderTransport:
 
     async def deliver(self, kind: str, subfolder: str, name: str, source: Path) -> str:
         """See ``Transport``."""
+        job = self._job
         if kind not in self._placers:
             self._placers[kind] = Placer(self._root / self._folders[kind])
-        place = partial(self._placers[kind].place, source, subfolder, name, keep_source=True)
+
+        def note(path: str, inode: int) -> None:
+            self._notes.add(job.job_id, job.claim, DeliveryNote(job.user, kind, path, inode))
+
+        place = partial(self._placers[kind].place, source, subfolder, name, keep_source=True, note=note)
         return await _blocking(source, place)
 
 
@@ -137,8 +151,11 @@ class HttpTransport:
 class Transports:
     """Chooses the transport of a job: the folder if both sides see the same one, else HTTP."""
 
-    def __init__(self, *, shared_folder: Path | None, frontend_url: str | None, blobs: BlobFolder) -> None:
+    def __init__(
+        self, *, shared_folder: Path | None, workshop: str, frontend_url: str | None, blobs: BlobFolder
+    ) -> None:
         self._shared_folder = shared_folder
+        self._workshop = workshop
         self._shared_mark = read_mark(shared_folder) if shared_folder else None
         self._frontend_url = frontend_url
         self._blobs = blobs
@@ -148,7 +165,8 @@ class Transports:
         """The transport of a job."""
         shared = job.envelope.get("shared")
         if shared and self._shared_folder is not None and shared["mark"] == self._shared_mark:
-            return SharedFolderTransport(self._shared_folder, shared["folders"])
+            notes = DeliveryNotes(self._shared_folder / NOTES / self._workshop)
+            return SharedFolderTransport(self._shared_folder, shared["folders"], notes, job)
         frontend = self._frontend_url or job.envelope.get("frontend")
         if not frontend:
             return NoTransport()

@@ -24,7 +24,7 @@ from .control import Control
 from .courier import Courier
 from .engine import Engine
 from .executor import Executor
-from .heartbeat_process import HeartbeatProcess
+from .heartbeat_process import HeartbeatProcess, Limits
 from .job_folders import JobFolders
 from .memory_gate import MemoryGate
 from .registration import Registration
@@ -58,6 +58,7 @@ class Worker:
         keys = Keys(settings.workshop)
         identity = WorkerIdentity(settings.worker_id, secrets.token_hex(16), settings.lease)
         self._engine = engine
+        self._loop = loop
         self._client = connect_async(url)
         self._listening = connect_listening(url)
         self._reports = Reports(
@@ -66,7 +67,9 @@ class Worker:
         self._catalogues = CatalogueStore(self._client, keys)
         self.courier = Courier(self._reports, engine, UnsentResults(system / "unsent" / settings.worker_id))
         self._registration = Registration(self._reports, self._catalogues, loop, engine)
-        self._heartbeat = HeartbeatProcess(url, keys, identity, system, self._heard)
+        history = [settings.history_size, int(settings.history_days * 86_400_000)]
+        limits = Limits(settings.job_timeout, history)
+        self._heartbeat = HeartbeatProcess(url, keys, identity, system, self._heard, limits)
         jobs = _jobs_root(settings, system)
         self._folders = JobFolders(jobs)
         self.executor = Executor(
@@ -80,6 +83,7 @@ class Worker:
             transports=Transports(
                 # A standalone process is its own neighbour: its people's folders are where its jobs' are.
                 shared_folder=settings.shared_folder or (system if settings.mode == "standalone" else None),
+                workshop=settings.workshop,
                 frontend_url=settings.frontend_url,
                 blobs=BlobFolder(system / "blobs"),
             ),
@@ -184,6 +188,15 @@ class Worker:
             self.executor.claim_lost(job_id, claim)
         elif word == "unknown":
             self._registration.lost()
+        elif word == "back":
+            self.executor.connect_again()
+            asyncio.run_coroutine_threadsafe(self._connect_again(), self._loop)
+
+    async def _connect_again(self) -> None:
+        """Give up all connections: those from before the store was away may be dead without a sign of it."""
+        log.info("[comfyume] the store answers again; connecting anew")
+        for client in (self._client, self._listening):
+            await client.connection_pool.disconnect(inuse_connections=True)
 
     async def _cancel(self, message: dict[str, Any]) -> None:
         self.executor.cancel(message["job"], message["claim"])

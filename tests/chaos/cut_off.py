@@ -89,10 +89,13 @@ async def _trial(room: Room, proxy: CuttingProxy, mode: Mode, longest: float, *,
 
 
 async def _hears(room: Room) -> bool:
-    """Whether the worker answers a frontend's question in time."""
+    """Whether the worker answers a frontend in time that asks every second."""
     question = {"kind": "validate", "job": "", "prompt": {}, "outputs": ["1"], "reply_to": "chaos", "id": "1"}
     async with room.listening.pubsub(ignore_subscribe_messages=True) as replies:
         await replies.subscribe(room.keys.replies_channel("chaos"))
         await replies.get_message(timeout=1)
-        await room.client.publish(room.keys.control_channel, json.dumps(question))
-        return await replies.get_message(timeout=BACK_WITHIN) is not None
+        for _ in range(round(BACK_WITHIN)):
+            await room.client.publish(room.keys.control_channel, json.dumps(question))
+            if await replies.get_message(timeout=1) is not None:
+                return True
+    return False

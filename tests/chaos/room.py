@@ -15,13 +15,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from comfyume.blobs.delivery_notes import DeliveryNotes
 from comfyume.job_queue.connection import connect_async, connect_listening, store_errors
 from comfyume.job_queue.errors import QueueError
 from comfyume.job_queue.events import Batch, Notice, decode
 from comfyume.job_queue.frontend_queue import FrontendQueue
 from comfyume.job_queue.jobs import Submission
 from comfyume.job_queue.keys import Keys
-from comfyume.shared_folder import read_mark
+from comfyume.server_routes.lost_files import LostFiles
+from comfyume.shared_folder import NOTES, read_mark
 from comfyume.tests.harness.processes import RedisServer
 from comfyume.tests.harness.script_engine import NODE, Script, content
 
@@ -82,6 +84,8 @@ class Room:
         self.listening = connect_listening(self.store.url)
         self.raw: Any = connect_async(self.store.url, timeout=30.0)
         self.queue = FrontendQueue(self.client, self.keys, history_size=HISTORY, history_days=1.0, lease=LEASE)
+        notes = DeliveryNotes(self.shared / NOTES / self.keys.workshop)
+        self.lost_files = LostFiles(self.queue, notes, lambda _, kind: self.shared / kind)
         self._envelope = {"shared": {"mark": mark, "folders": {kind: kind for kind in ("input", "output", "temp")}}}
         environment = {
             "COMFYUME_MODE": "worker",
@@ -114,6 +118,7 @@ class Room:
             await asyncio.sleep(SWEEP_PAUSE)
             try:
                 requeued, quarantined = await self.queue.sweep()
+                await self.lost_files.look()
             except QueueError as error:
                 self.record.note("no sweep", error=str(error))
                 continue

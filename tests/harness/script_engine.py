@@ -23,7 +23,7 @@ from comfyume.comfyui_seams.answers import Verdict
 from comfyume.job_queue.catalogue import Catalogue
 
 if TYPE_CHECKING:
-    from comfyume.worker_mode.courier import RunningJob
+    from comfyume.worker_mode.running_job import RunningJob
     from comfyume.worker_mode.worker import Worker
 
 NODE = "Script"

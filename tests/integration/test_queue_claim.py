@@ -324,3 +324,20 @@ async def test_lanes_stand_in_the_order_of_their_first_jobs_whatever_happens(roo
 
 def needs_of(room: Room, job_id: str) -> set[bytes]:
     return room.raw.smembers(room.key("needs", room.field(job_id, "lane") or ""))
+
+
+async def test_a_worker_that_hangs_up_while_it_waits_asks_anew_at_once(room: Room) -> None:
+    worker = await room.worker()
+    waiting = await worker.wait_for_work(timeout=60)
+    worker.claims.hang_up()
+    assert await asyncio.wait_for(waiting, 2) is None
+    job_id = await room.submit()
+    assert (await worker.take()).job_id == job_id
+
+
+async def test_hanging_up_between_two_claims_costs_nothing(room: Room) -> None:
+    worker = await room.worker()
+    await room.one_job_done(worker)
+    job_id = await room.submit()
+    worker.claims.hang_up()
+    assert (await worker.take()).job_id == job_id

@@ -21,11 +21,12 @@ from comfyume.job_queue.jobs import ClaimedJob
 from comfyume.tests.harness.package import ROOT
 from comfyume.tests.harness.processes import RedisServer
 from comfyume.tests.harness.room import ADA, Room, Worker, until
-from comfyume.worker_mode.heartbeat_process import HeartbeatProcess
+from comfyume.worker_mode.heartbeat_process import HeartbeatProcess, Limits
 from comfyume.worker_mode.watched_job import WatchedJob
 
 pytestmark = pytest.mark.integration
 
+LIMITS = Limits(1800, [1000, 86_400_000])
 SCRIPT = ROOT / "worker_mode" / "heartbeat.py"
 
 
@@ -54,11 +55,14 @@ class Heartbeat:
         configuration = {
             "watched": str(folder / "watched"),
             "url": worker.room.url,
-            "prefix": worker.room.keys.prefix,
+            "workshop": worker.room.keys.workshop,
             "worker": who.name,
             "instance": who.instance,
             "lease_ms": who.lease_ms,
             "interval": 0.1,
+            "job_timeout": 1800,
+            "history": [1000, 86_400_000],
+            "process": {"pid": os.getpid(), "command": [], "streams": []},
         }
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(configuration) + "\n")
@@ -138,8 +142,9 @@ root, url, workshop, name, instance, job, claim, folder = sys.argv[1:]
 runpy.run_path(root + "/tests/harness/package.py")["register"]()
 from comfyume.job_queue.keys import Keys
 from comfyume.job_queue.worker_queue import WorkerIdentity
-from comfyume.worker_mode.heartbeat_process import HeartbeatProcess
-heartbeat = HeartbeatProcess(url, Keys(workshop), WorkerIdentity(name, instance, 1.0), Path(folder), print)
+from comfyume.worker_mode.heartbeat_process import HeartbeatProcess, Limits
+limits = Limits(60, [1, 1])
+heartbeat = HeartbeatProcess(url, Keys(workshop), WorkerIdentity(name, instance, 1.0), Path(folder), print, limits)
 heartbeat.watch(job, claim)
 heartbeat.start()
 while heartbeat._process is None:
@@ -228,6 +233,7 @@ async def test_the_heartbeat_goes_on_when_the_store_comes_back(durable_store: Re
             durable_store.start()
             room.raw.pexpire(room.key("lease", job.job_id), 600_000)
             await until(lambda: room.raw.pttl(room.key("lease", job.job_id)) <= 60_000)
+            assert await heartbeat.says() == "back"
             assert heartbeat.lines.empty()
 
 
@@ -237,7 +243,9 @@ async def test_a_heartbeat_that_dies_is_started_again_and_told_its_job(room: Roo
     job = await worker.take()
     room.raw.pexpire(room.key("lease", job_id), 600_000)
     heard: queue.Queue[tuple[str, str, str]] = queue.Queue()
-    heartbeat = HeartbeatProcess(room.url, room.keys, worker.identity, tmp_path, lambda *words: heard.put(words))
+    heartbeat = HeartbeatProcess(
+        room.url, room.keys, worker.identity, tmp_path, lambda *words: heard.put(words), LIMITS
+    )
     heartbeat.watch(job_id, job.claim)
     heartbeat.start()
     try:

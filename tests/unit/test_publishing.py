@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from comfyume.blobs.delivery_notes import DeliveryNotes
+from comfyume.job_queue.jobs import ClaimedJob
 from comfyume.worker_mode.job_folders import JobFolders
 from comfyume.worker_mode.publishing import PublishedNames, Publisher
 from comfyume.worker_mode.transports import SharedFolderTransport
@@ -19,7 +21,9 @@ class Desk:
         self.folders = JobFolders(root / "jobs")
         self.person = root / "shared" / "output"
         self.person.mkdir(parents=True)
-        self.transport = SharedFolderTransport(root / "shared", {"output": "output", "temp": "temp", "input": "input"})
+        kinds = {kind: kind for kind in ("input", "output", "temp")}
+        job = ClaimedJob("job", "ada", 1, {}, {}, {}, 1, "claim", None)
+        self.transport = SharedFolderTransport(root / "shared", kinds, DeliveryNotes(root / "notes"), job)
         self.names = PublishedNames()
 
     def begin(self) -> Publisher:

@@ -1,0 +1,79 @@
+"""The job that a worker runs, and what became of it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..blobs.errors import BlobError
+from ..job_queue.events import Event
+from ..job_queue.jobs import ClaimedJob
+from ..job_queue.worker_queue import UpcomingClaim
+from .publishing import Publisher
+
+
+@dataclass
+class RunningJob:
+    """The job that is being executed.
+
+    Attributes:
+        cancelled: whether its person asked to stop it.
+        lost: whether its claim went to another worker.
+        began: when its preparation began, by this process's monotonic clock in seconds.
+        timed_out: the seconds that it may run, once it has run longer.
+        undelivered: why a result could not be brought to its person.
+        is_saved: whether its end is on disk, since the store does not take it now.
+        unkept: events that are out but not in the job's stream yet.
+        keep_at: when they must be in it, by this process's monotonic clock in seconds.
+        state: the number, data and client of the last ``progress_state`` that waits. It names every node and replaces
+            the one before, so only the one that is sent is encoded.
+        published: the outputs of each node whose files are at the person's, with the names that they have there.
+        confirmed: when the store was asked last whether the claim stands, and it did; as ``began``.
+    """
+
+    job: ClaimedJob
+    publisher: Publisher
+    number: int = 0
+    kept: int = 0
+    cancelled: bool = False
+    lost: bool = False
+    began: float = field(default_factory=time.monotonic)
+    timed_out: float | None = None
+    undelivered: BlobError | None = None
+    is_saved: bool = False
+    published: dict[str, Any] = field(default_factory=dict)
+    waiting: list[Event] = field(default_factory=list)
+    state: tuple[int, Any, str | None] | None = None
+    unkept: list[Event] = field(default_factory=list)
+    keep_at: float = 0.0
+    confirmed: float = field(default_factory=time.monotonic)
+
+    @property
+    def client(self) -> str | None:
+        """The ``clientId`` of the browser that queued it."""
+        client = self.job.payload["extra_data"].get("client_id")
+        return client if isinstance(client, str) else None
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What became of a job, on its way through the sending loop.
+
+    Attributes:
+        upcoming: the claim for the next job, which is asked for with the end of this one; None to ask for none.
+        catalogue: what the worker can run then.
+        room: bytes of memory that the next job may need; None for any.
+        peak: bytes of memory that the job took; None if nobody knows.
+        done: takes the store's answer, with the next job in it.
+    """
+
+    running: RunningJob
+    history_result: dict[str, Any]
+    status: dict[str, Any]
+    upcoming: UpcomingClaim | None
+    catalogue: str
+    room: int | None
+    peak: int | None
+    done: concurrent.futures.Future[list[bytes]]
