@@ -91,10 +91,8 @@ class Bench:
         """Claim one job."""
         self.turn += 1
         who = self.worker
-        return self.scripts["claim"](
-            keys=[self.keys.prefix],
-            args=[who.name, who.instance, uuid.uuid4().hex, "catalogue", who.lease_ms, self.turn],
-        )
+        turn = [uuid.uuid4().hex, "catalogue", who.lease_ms, self.turn]
+        return self.scripts.run("claim", self.keys.prefix, who.name, who.instance, *turn)
 
     def finish(self, job: list[bytes]) -> None:
         """End a claimed job, and claim nothing."""
@@ -112,10 +110,8 @@ class Bench:
         batch = Batch(job_id, user, 1, [Event(1, payload, True, True, "c" * 32, "executing")], 0, "done")
         result = encode_json({"outputs": {"1": {"images": [{"filename": "a.png"}]}}, "meta": {}, "status": {}})
         events = encode(batch)
-        answer: list[bytes] = self.scripts["finish"](
-            keys=[self.keys.prefix],
-            args=[job_id, claim, "done", result, events, *HISTORY, *following, events],
-        )
+        words = [job_id, claim, "done", result, events, *HISTORY, *following, events]
+        answer: list[bytes] = self.scripts.run("finish", self.keys.prefix, *words)
         assert answer[0] == b"ok"
         return answer[1:]
 

@@ -12,7 +12,7 @@ import redis.asyncio
 from redis.commands.core import AsyncScript, Script
 from redis.exceptions import NoScriptError
 
-from .direct_lines import LARGEST_DIRECT, DirectLines
+from .direct_lines import LARGEST_DIRECT, DirectLine, DirectLines
 
 FOLDER = Path(__file__).parent / "lua"
 _INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
@@ -26,9 +26,14 @@ def source(name: str) -> str:
 
 
 class Scripts:
-    """The scripts registered on a client of threads."""
+    """The scripts registered on a client of one thread.
+
+    Attributes:
+        line: the connection that they are run on.
+    """
 
     def __init__(self, client: redis.Redis) -> None:
+        self.line = DirectLine(client)
         self._client = client
         self._scripts: dict[str, Script] = {}
 
@@ -36,6 +41,19 @@ class Scripts:
         if name not in self._scripts:
             self._scripts[name] = self._client.register_script(source(name))
         return self._scripts[name]
+
+    def run(self, name: str, prefix: str, *arguments: bytes | str | int) -> Any:
+        """Run a script.
+
+        Raises:
+            redis.exceptions.RedisError: what the client library raises.
+        """
+        script = self[name]
+        try:
+            return self.line.call("EVALSHA", script.sha, 1, prefix, *arguments)
+        except (NoScriptError, redis.ConnectionError):
+            # A store that was started anew: the library connects again, loads the script, and repeats the call.
+            return script(keys=[prefix], args=list(arguments))
 
 
 class AsyncScripts:

@@ -15,10 +15,8 @@ from typing import Any
 
 import redis
 import redis.asyncio
-from redis.exceptions import NoScriptError
 
 from .connection import connect, store_errors
-from .direct_lines import DirectLine
 from .errors import ClaimLost, WorkerNameTaken
 from .events import Batch, Event, encode
 from .jobs import ClaimedJob, encode_json
@@ -68,7 +66,6 @@ class Claims:
     def __init__(self, url: str, keys: Keys, identity: WorkerIdentity) -> None:
         # The library types replies as text or bytes; without a decoder they are bytes.
         self._client: Any = connect(url, timeout=LONGEST_WAIT + 1.5)
-        self._line = DirectLine(self._client)
         self._keys = keys
         self._scripts = Scripts(self._client)
         self._identity = identity
@@ -106,7 +103,7 @@ class Claims:
 
     def _wait_at(self, inbox: str, timeout: float) -> Any:
         try:
-            return self._line.call("BLPOP", inbox, timeout)
+            return self._scripts.line.call("BLPOP", inbox, timeout)
         except redis.ConnectionError:
             # A store that was started anew, or a job that was lost on its way here: the claim is asked for again.
             return None
@@ -121,7 +118,7 @@ class Claims:
 
     def hang_up(self) -> None:
         """Break the connection, so that ``next`` asks on a new one; from any thread."""
-        self._line.hang_up()
+        self._scripts.line.hang_up()
 
     def wait_though_short(self) -> None:
         """Let ``next`` wait at the inbox: there is no more room to be had."""
@@ -139,8 +136,10 @@ class Claims:
         return self._won(ClaimedJob.from_fields(reply)) if reply else None
 
     def _ask(self, catalogue: str, room: int | None) -> list[bytes]:
-        identity, upcoming, script = self._identity, self.upcoming, self._scripts["claim"]
-        arguments: list[str | int] = [
+        identity, upcoming = self._identity, self.upcoming
+        reply: list[bytes] = self._scripts.run(
+            "claim",
+            self._keys.prefix,
             identity.name,
             identity.instance,
             upcoming.claim,
@@ -148,12 +147,7 @@ class Claims:
             identity.lease_ms,
             upcoming.turn,
             _word(room),
-        ]
-        try:
-            reply: list[bytes] = self._line.call("EVALSHA", script.sha, 1, self._keys.prefix, *arguments)
-        except (NoScriptError, redis.ConnectionError):
-            # A store that was started anew: the library connects again, loads the script, and repeats the call.
-            reply = script(keys=[self._keys.prefix], args=arguments)
+        )
         return reply
 
     def _won(self, job: ClaimedJob) -> ClaimedJob:
@@ -274,7 +268,7 @@ class Reports:
         Returns:
             The id of the job that went back to the queue, or an empty string.
         """
-        reply = await self._run("leave", self._identity.name, self._identity.instance)
+        reply = await self._run("leave", self._identity.name, self._identity.instance, *self._history)
         return str(reply.decode())
 
     async def publish(self, claim: str, batch: Batch) -> None:

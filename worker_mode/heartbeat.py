@@ -53,7 +53,6 @@ def beat(configuration: dict[str, Any], ended: threading.Event) -> None:
     watched = WatchedJob(Path(configuration["watched"]))
     client = connect(configuration["url"], timeout=max(1.0, interval * 2))
     scripts = Scripts(client)
-    renew = scripts["renew"]
     keys = Keys(configuration["workshop"])
     overdue = Overdue(client, keys, configuration["job_timeout"], configuration["history"])
     identity = [configuration["worker"], configuration["instance"], configuration["lease_ms"]]
@@ -62,9 +61,9 @@ def beat(configuration: dict[str, Any], ended: threading.Event) -> None:
         job_id, claim = watched.read()
         try:
             with store_errors():
-                answer = renew(keys=[keys.prefix], args=[*identity, job_id, claim])
+                answer = scripts.run("renew", keys.prefix, *identity, job_id, claim)
                 if overdue.look(job_id, claim) and overdue.end(job_id, claim):
-                    scripts["leave"](keys=[keys.prefix], args=identity[:2])
+                    scripts.run("leave", keys.prefix, *identity[:2], *configuration["history"])
                     _complain(f"job {job_id} ran for too long in a node that lets nothing else run; starting anew")
                     WorkerProcess(**configuration["process"]).replace()
         except QueueError:

@@ -101,7 +101,7 @@ class Overdue:
             batch = Batch(job_id, user.decode(), int(attempt), events, number, "error")
             result = {"outputs": {}, "meta": {}, "status": failed_status([], "execution_error", data)}
             words = ending_words(claim, batch, result, self._history)
-            answer = self._scripts["finish"](keys=[self._keys.prefix], args=words)
+            answer = self._scripts.run("finish", self._keys.prefix, *words)
         return bool(answer[0] != b"known")
 
     def _last_kept(self, job_id: str) -> int:

@@ -67,11 +67,7 @@ for _, job_id in ipairs(redis.call('SMEMBERS', key('running'))) do
       if state == 'quarantined' then
         quarantined[#quarantined + 1] = job_id
       end
-      local story = {job = job_id, state = state, losses = losses, timestamp = now_ms()}
-      end_job(job_id, user, state, cjson.encode({lost = story}), tonumber(ARGV[2]), tonumber(ARGV[3]))
-      publish_change(user)
-      redis.call('PUBLISH', key('events'),
-        cjson.encode({lost = story, user = user, client = redis.call('HGET', job, 'client')}) .. '\n')
+      give_up(job_id, user, state, losses, tonumber(ARGV[2]), tonumber(ARGV[3]))
     else
       redis.call('SREM', key('running'), job_id)
       redis.call('DEL', key('events', job_id))

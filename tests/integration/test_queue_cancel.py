@@ -165,3 +165,19 @@ async def test_a_cancel_that_races_the_finish_leaves_one_final_state(room: Room)
         with pytest.raises(ClaimLost):
             await worker.reports.append(job.claim, worker.batch(job))
     assert len(await room.queue.history_ids(ADA)) == 100
+
+
+async def test_a_cancelled_job_whose_worker_leaves_ends_with_that(room: Room) -> None:
+    worker = await room.worker()
+    job_id = await room.submit()
+    await worker.take()
+    assert await room.queue.cancel(ADA, [job_id]) == [job_id]
+    async with room.listening() as receive:
+        assert await worker.reports.leave() == ""
+        notice = await receive()
+        while notice.kind != "lost":
+            notice = await receive()
+    assert notice.data["lost"]["state"] == "cancelled"
+    assert room.state(job_id) == "cancelled"
+    assert await room.queue.count_active(ADA) == 0
+    assert (await room.queue.finished(ADA, [job_id]))[job_id].result["lost"]["losses"][0]["worker"] == worker.name

@@ -35,37 +35,43 @@ end
 -- Whether a new job, for which nobody has waited yet, is left to another worker that has its models.
 local function better_elsewhere(worker, lane)
   local loaded = redis.call('HGET', key('worker', worker), 'loaded')
-  local kind = redis.call('HMGET', key('kind', lane), 'models', 'load')
-  return affinity_ms() > 0 and loaded and kind[1] and loaded ~= kind[1] and tonumber(kind[2] or 0) >= SHORT_LOAD_MS
-    and loaded_elsewhere(worker)[kind[1]] ~= nil
+  local models, _, load = kind_of(lane)
+  return affinity_ms() > 0 and loaded and models and loaded ~= models and tonumber(load or 0) >= SHORT_LOAD_MS
+    and loaded_elsewhere(worker)[models] ~= nil
 end
 
--- The first people in the order of the policy, beginning with the one who is known already: {user, lane, models, work =
--- milliseconds of their first job, load = milliseconds to load its models, passed = for how long they were passed over, or
--- nil}.
+-- The first people in the order of the policy, beginning with the one who is known already: {user, lane, kind = {models,
+-- work = milliseconds of such a job, load = milliseconds to load its models}, passed = for how long they were passed over,
+-- or nil}.
 local function first_people(user, lane, next_person)
-  local people, users, kinds = {}, {}, {}
-  while user and #people < MOST_LOOKED_AT do
-    kinds[lane] = kinds[lane] or redis.call('HMGET', key('kind', lane), 'models', 'duration', 'load')
-    local kind = kinds[lane]
-    people[#people + 1] = {user = user, lane = lane, models = kind[1] or '', work = tonumber(kind[2] or USUAL_MS),
-      load = tonumber(kind[3] or 0)}
+  local people, users, known = {}, {}, {}
+  while user and #users < MOST_LOOKED_AT do
+    local kind = known[lane]
+    if not kind then
+      local models, duration, load = kind_of(lane)
+      kind = {models = models or '', work = tonumber(duration or USUAL_MS), load = tonumber(load or 0)}
+      known[lane] = kind
+    end
     users[#users + 1] = user
+    people[#users] = {user = user, lane = lane, kind = kind}
     user, lane = next_person()
   end
-  local since = redis.call('HMGET', key('passed'), unpack(users))
-  for i, person in ipairs(people) do
-    person.passed = since[i] and now_ms() - since[i] or nil
+  local now = now_ms()
+  for i, since in ipairs(redis.call('HMGET', key('passed'), unpack(users))) do
+    if since then
+      people[i].passed = now - since
+    end
   end
   return people
 end
 
 -- Of those who wait for one group of models: the one who was passed over longest, else the first in turn.
 local function longest_passed(people)
-  local longest = people[1]
-  for _, person in ipairs(people) do
-    if (person.passed or 0) > (longest.passed or 0) then
-      longest = person
+  local longest, most = people[1], people[1].passed or 0
+  for i = 2, #people do
+    local passed = people[i].passed
+    if passed and passed > most then
+      longest, most = people[i], passed
     end
   end
   return longest
@@ -80,9 +86,9 @@ local function worth_loading(groups, worker, patience)
     local others = elsewhere[group.models] or 0
     local work, waited, load = 0, 0, 0
     for _, person in ipairs(group.people) do
-      work = work + person.work
+      work = work + person.kind.work
       waited = waited + (person.passed or 0)
-      load = math.max(load, person.load)
+      load = math.max(load, person.kind.load)
     end
     local first = longest_passed(group.people)
     local pays = load < SHORT_LOAD_MS or waited >= LOADS_WAITED * others * load or (first.passed or 0) >= patience
@@ -98,13 +104,14 @@ end
 local function weigh(people, worker, has, patience)
   local own, groups, group_of = {}, {}, {}
   for _, person in ipairs(people) do
-    if person.models == has[1] or person.models == '' then
+    local models = person.kind.models
+    if models == has[1] or models == '' then
       own[#own + 1] = person
     else
-      local group = group_of[person.models]
+      local group = group_of[models]
       if not group then
-        group = {models = person.models, people = {}}
-        group_of[person.models] = group
+        group = {models = models, people = {}}
+        group_of[models] = group
         groups[#groups + 1] = group
       end
       group.people[#group.people + 1] = person
@@ -127,7 +134,7 @@ local function weigh(people, worker, has, patience)
     end
   end
   if longest.passed and math.min(longest.passed, loaded_for) >= patience / #groups then
-    return group_of[longest.models].people[1]
+    return group_of[longest.kind.models].people[1]
   end
   return mine
 end
@@ -141,17 +148,25 @@ local function prefer_loaded(next_person, worker)
   end
   local has = redis.call('HMGET', key('worker', worker), 'loaded', 'loaded_since')
   local patience = affinity_ms()
-  if patience == 0 or not has[1] or not redis.call('HGET', key('kind', lane), 'models') then
+  if patience == 0 or not has[1] or not kind_of(lane) then
     return user, lane
   end
   local people = first_people(user, lane, next_person)
   local chosen = weigh(people, worker, has, patience)
+  local passed = {}
   for _, person in ipairs(people) do
     if person == chosen then
-      return person.user, person.lane
+      break
     end
     if not person.passed then
-      redis.call('HSET', key('passed'), person.user, now_ms())
+      passed[#passed + 1] = person.user
+      passed[#passed + 1] = now_ms()
     end
+  end
+  if #passed > 0 then
+    redis.call('HSET', key('passed'), unpack(passed))
+  end
+  if chosen then
+    return chosen.user, chosen.lane
   end
 end

@@ -5,21 +5,47 @@ local POLICIES = {fifo = order_fifo, round_robin = order_round_robin, fair = ord
 -- A level at which people wait gets a job at least this often, whatever goes on at the levels above.
 local PATIENCE_MS = 600000
 
--- Whether a catalogue offers everything that the jobs of a lane need. The answer for a pair never changes, since both
--- are named by their content, so it is remembered.
+-- Whether each catalogue offers what the jobs of each lane need, as far as this script has asked.
+local fits = {}
+
+-- The answer for a pair never changes, since both are named by their content, so the store remembers it too.
 local function catalogue_fits(catalogue, lane)
-  local memo = key('fits', catalogue)
-  local known = redis.call('HGET', memo, lane)
-  if known then
-    return known == '1'
+  local known = fits[catalogue] and fits[catalogue][lane]
+  if known == nil then
+    local memo = key('fits', catalogue)
+    local stored = redis.call('HGET', memo, lane)
+    known = stored == '1'
+    if not stored then
+      known = #redis.call('SDIFF', key('needs', lane), key('capabilities', catalogue)) == 0
+      redis.call('HSET', memo, lane, known and '1' or '0')
+      if redis.call('TTL', memo) < 0 then
+        -- Not put off by further lanes, so that it holds the lanes of one day at most.
+        redis.call('EXPIRE', memo, 86400)
+      end
+    end
+    fits[catalogue] = fits[catalogue] or {}
+    fits[catalogue][lane] = known
   end
-  local missing = redis.call('SDIFF', key('needs', lane), key('capabilities', catalogue))
-  redis.call('HSET', memo, lane, #missing == 0 and '1' or '0')
-  if redis.call('TTL', memo) < 0 then
-    -- Not put off by further lanes, so that it holds the lanes of one day at most.
-    redis.call('EXPIRE', memo, 86400)
+  return known
+end
+
+-- Take what the store remembers of a catalogue and some lanes in one go.
+local function recall_fits(catalogue, lanes)
+  fits[catalogue] = fits[catalogue] or {}
+  local memo, unknown = fits[catalogue], {}
+  for _, lane in ipairs(lanes) do
+    if lane and memo[lane] == nil and not unknown[lane] then
+      unknown[lane] = true
+      unknown[#unknown + 1] = lane
+    end
   end
-  return #missing == 0
+  if #unknown > 1 then
+    for i, stored in ipairs(redis.call('HMGET', key('fits', catalogue), unpack(unknown))) do
+      if stored then
+        memo[unknown[i]] = stored == '1'
+      end
+    end
+  end
 end
 
 -- The least that a job needs which a worker could run if more of its memory were free; nil when there is none.
@@ -37,14 +63,38 @@ local function lane_fits(can, lane)
   return not need
 end
 
--- The lane of a person's first job at a level that a worker can run, and its number.
-local function first_lane(level, user, can)
-  local lanes = redis.call('ZRANGE', key('lanes', level .. ':' .. user), 0, -1, 'WITHSCORES')
-  for i = 1, #lanes, 2 do
-    if lane_fits(can, lanes[i]) then
-      return lanes[i], tonumber(lanes[i + 1])
+-- Who asks a level for the lanes of people's first jobs that a worker can run, in the order of a policy.
+--   foresee(users)         tells of people who will be asked for soon: one look at them all
+--   of(user, number)       the lane and the number of the person's job, or nothing; `number` is that of their first one,
+--                          for a policy that wants to know
+local function first_lanes(level, can)
+  local heads, fitting = {}, {}
+  local function fits_here(lane)
+    if fitting[lane] == nil then
+      fitting[lane] = lane_fits(can, lane)
+    end
+    return fitting[lane]
+  end
+  local function foresee(users)
+    local found = redis.call('HMGET', key('heads', level), unpack(users))
+    recall_fits(can.catalogue, found)
+    for i, user in ipairs(users) do
+      heads[user] = found[i]
     end
   end
+  local function of(user, number)
+    local head = heads[user]
+    if head and fits_here(head) then
+      return head, number
+    end
+    local lanes = redis.call('ZRANGE', key('lanes', level .. ':' .. user), 0, -1, 'WITHSCORES')
+    for i = 1, #lanes, 2 do
+      if fits_here(lanes[i]) then
+        return lanes[i], tonumber(lanes[i + 1])
+      end
+    end
+  end
+  return {foresee = foresee, of = of}
 end
 
 -- The levels in the order in which they are looked at: those that have waited too long come before their turn.
@@ -66,18 +116,15 @@ end
 -- `can` is what the worker has; `only` the one person that it is reserved for, or nil; `mode` names the policy.
 local function choose(worker, can, only, mode)
   for _, level in ipairs(levels_in_order()) do
-    local people
-    if only then
-      people = {only, '0'}
-    else
-      people = redis.call('ZRANGE', key('people', level), 0, -1, 'WITHSCORES')
-    end
-    if #people > 0 then
-      -- Ahead of all is ahead of all, also under another policy.
-      local order = level == 'front' and order_fifo or POLICIES[mode]
-      local next_person = order(people, function(user)
-        return first_lane(level, user, can)
-      end)
+    if redis.call('EXISTS', key('people', level)) == 1 then
+      local lanes = first_lanes(level, can)
+      local next_person
+      if only then
+        next_person = those_with_a_lane({only}, lanes)
+      else
+        -- Ahead of all is ahead of all, also under another policy.
+        next_person = (level == 'front' and order_fifo or POLICIES[mode])(level, lanes)
+      end
       local user, lane
       if level == 'front' or only then
         user, lane = next_person()
@@ -102,18 +149,19 @@ end
 -- Bind a job that stands in no lane to a worker's claim. Returns the job for the worker.
 -- Invariant: a job has at most one claim, and the lease key exists from the moment the claim does.
 local function bind(job_id, user, lane, worker, claim, lease_ms)
-  local kind = redis.call('HMGET', key('kind', lane), 'duration', 'models', 'stated', 'memory', 'estimate')
-  local expected = tonumber(kind[1] or USUAL_MS)
-  local told = job_for_worker(job_id, kind[3] or kind[4] or kind[5])
+  local models, duration, _, stated, learned, estimate = kind_of(lane)
+  local expected = tonumber(duration or USUAL_MS)
+  local told = job_for_worker(job_id, stated or learned or estimate)
   told[7], told[8] = tostring(told[7] + 1), claim
-  local loads = kind[2] and redis.call('HGET', key('worker', worker), 'loaded') ~= kind[2]
+  local loads = models and redis.call('HGET', key('worker', worker), 'loaded') ~= models
   redis.call('HSET', key('job', job_id), 'state', 'claimed', 'claim', claim, 'worker', worker, 'claimed', now_ms(),
     'attempt', told[7], 'charged', expected, 'loads', loads and '1' or '')
   redis.call('SADD', key('running'), job_id)
   redis.call('SET', key('lease', job_id), claim, 'PX', lease_ms)
-  redis.call('HSET', key('worker', worker), 'claim', claim, 'job', job_id)
   if loads then
-    redis.call('HSET', key('worker', worker), 'loaded', kind[2], 'loaded_since', now_ms())
+    redis.call('HSET', key('worker', worker), 'claim', claim, 'job', job_id, 'loaded', models, 'loaded_since', now_ms())
+  else
+    redis.call('HSET', key('worker', worker), 'claim', claim, 'job', job_id)
   end
   redis.call('HDEL', key('passed'), user)
   redis.call('HDEL', key('idle'), worker)

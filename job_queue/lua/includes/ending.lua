@@ -1,4 +1,4 @@
--- Ending a job. Needs includes/keys.lua.
+-- Ending a job. Needs includes/lanes.lua.
 
 -- A worker's record stops naming a job that is no longer its own. Its claim stays there, spent: it never brings another.
 local function release_worker(worker, claim)
@@ -17,6 +17,7 @@ end
 local function learn(lane, what, ms)
   local known = redis.call('HGET', key('kind', lane), what)
   redis.call('HSET', key('kind', lane), what, known and known + 0.3 * (ms - known) or ms)
+  kinds[lane] = nil
   if not known then
     redis.call('EXPIRE', key('kind', lane), 60 * 60 * 24 * 90)
   end

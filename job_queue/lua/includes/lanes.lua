@@ -3,6 +3,8 @@
 -- Jobs with the same needs share a lane, so whether a worker can run them is worked out once for all of them. A person has
 -- lanes at each level, the instructor's priority. What stands where:
 --   people:<level>               who has jobs at a level, each at the number of their first job there
+--   order:<level>                the same people by what they used; see includes/policy_fair.lua
+--   heads:<level>                a hash: the lane of that job, by person
 --   lanes:<level>:<user>         a person's lanes at a level, each at the number of its first job
 --   lane:<level>:<user>:<lane>   the jobs of a lane, by number
 --   queued                       every queued job, held ones too, by the time of its submit
@@ -10,6 +12,27 @@
 -- The first goes first; 'front' is where an instructor moves a job ahead of all.
 local LEVELS = {'front', '0', '1', '2', '3'}
 local USUAL_LEVEL = '2'
+
+-- What is known of the jobs of a lane, from the hash kind:<lane>, read once: {models, duration, load, stated, memory,
+-- estimate}, false for what is not known. The last three are in bytes, see includes/memory.lua.
+local kinds = {}
+local function kind_of(lane)
+  local kind = kinds[lane]
+  if not kind then
+    kind = redis.call('HMGET', key('kind', lane), 'models', 'duration', 'load', 'stated', 'memory', 'estimate')
+    kinds[lane] = kind
+  end
+  return kind[1], kind[2], kind[3], kind[4], kind[5], kind[6]
+end
+
+-- Those who used nothing lately stand before all others, by their first job; see includes/policy_fair.lua.
+local UNUSED, LARGEST_NUMBER = -1e15, 1e14
+
+local function place_by_usage(level, user, number)
+  local used = redis.call('ZSCORE', key('usage'), user)
+    or string.format('%.17g', UNUSED + math.max(-LARGEST_NUMBER, math.min(LARGEST_NUMBER, tonumber(number))))
+  redis.call('ZADD', key('order', level), used, user)
+end
 
 -- Invariant: each list stands in the one above it at the number of its first entry, and an empty one does not.
 local function place_lane(level, user, lane)
@@ -23,8 +46,12 @@ local function place_lane(level, user, lane)
   head = redis.call('ZRANGE', key('lanes', mine), 0, 0, 'WITHSCORES')
   if head[1] then
     redis.call('ZADD', key('people', level), head[2], user)
+    redis.call('HSET', key('heads', level), user, head[1])
+    place_by_usage(level, user, head[2])
   else
     redis.call('ZREM', key('people', level), user)
+    redis.call('ZREM', key('order', level), user)
+    redis.call('HDEL', key('heads', level), user)
     redis.call('HDEL', key('passed'), user)
   end
 end

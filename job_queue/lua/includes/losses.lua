@@ -1,4 +1,4 @@
--- The story of the claims that a job lost. Needs includes/keys.lua.
+-- The story of the claims that a job lost. Needs includes/ending.lua.
 
 -- Batches of events that are looked through for the last node.
 local MOST_READ = 20
@@ -36,4 +36,13 @@ local function note_loss(job_id, worker)
   losses[#losses + 1] = {worker = worker, at = now_ms(), node = last_node(job_id)}
   redis.call('HSET', key('job', job_id), 'losses', cjson.encode(losses), 'lost', #losses)
   return losses
+end
+
+-- End a job that no worker ends, as 'cancelled' or 'quarantined', with its story.
+local function give_up(job_id, user, state, losses, history_size, history_ms)
+  local story = {job = job_id, state = state, losses = losses, timestamp = now_ms()}
+  end_job(job_id, user, state, cjson.encode({lost = story}), history_size, history_ms)
+  publish_change(user)
+  redis.call('PUBLISH', key('events'),
+    cjson.encode({lost = story, user = user, client = redis.call('HGET', key('job', job_id), 'client')}) .. '\n')
 end

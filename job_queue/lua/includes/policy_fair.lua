@@ -2,7 +2,7 @@
 --
 -- What a person used fades by half every ten minutes. Since it fades for all alike, their order does not change while nobody
 -- runs anything, and neither does what is stored: log2(milliseconds used) + time / half-life, from which the use at any
--- time follows.
+-- time follows. order:<level> has the people who wait at a level by that score, so that a claim need not sort them.
 
 local HALF_LIFE_MS = 600000
 -- What a job is taken to cost before one of its kind has ended.
@@ -14,18 +14,48 @@ local function charge(user, ms)
   local score = redis.call('ZSCORE', key('usage'), user)
   local used = score and 2 ^ (score - now) or 0
   local left = math.max(used + ms, 1)
-  redis.call('ZADD', key('usage'), string.format('%.17g', now + math.log(left) / math.log(2)), user)
+  local written = string.format('%.17g', now + math.log(left) / math.log(2))
+  redis.call('ZADD', key('usage'), written, user)
+  for _, level in ipairs(LEVELS) do
+    redis.call('ZADD', key('order', level), 'XX', written, user)
+  end
 end
 
 -- Forget who used next to nothing lately, less than a millisecond by now, and whose last turn was a day ago.
 local function forget_old_usage()
-  redis.call('ZREMRANGEBYSCORE', key('usage'), '-inf', now_ms() / HALF_LIFE_MS)
+  local old = redis.call('ZRANGEBYSCORE', key('usage'), '-inf', now_ms() / HALF_LIFE_MS, 'LIMIT', 0, 100)
+  for _, user in ipairs(old) do
+    redis.call('ZREM', key('usage'), user)
+    for _, level in ipairs(LEVELS) do
+      local number = redis.call('ZSCORE', key('people', level), user)
+      if number then
+        place_by_usage(level, user, number)
+      end
+    end
+  end
   redis.call('ZREMRANGEBYSCORE', key('turns'), '-inf', now_us() - 86400000000)
 end
 
-local function order_fair(people, first_lane)
-  local entries = in_order(people, function(users)
-    return redis.call('ZMSCORE', key('usage'), unpack(users))
-  end)
-  return those_with_a_lane(entries, first_lane)
+-- So many people of the order are read in one go.
+local READ_AT_ONCE = 100
+
+local function order_fair(level, first_lane)
+  local read = 0
+  local next_of_these
+  return function()
+    while true do
+      if next_of_these then
+        local user, lane = next_of_these()
+        if user then
+          return user, lane
+        end
+      end
+      local users = redis.call('ZRANGE', key('order', level), read, read + READ_AT_ONCE - 1)
+      if #users == 0 then
+        return nil
+      end
+      read = read + #users
+      next_of_these = those_with_a_lane(users, first_lane)
+    end
+  end
 end
