@@ -26,7 +26,7 @@ FOLDER = Path(__file__).parent / "shifted_clock"
 #: Seconds behind the lease within which a lost job runs again.
 SLACK = 6.0
 #: Rooms at once.
-ROOMS = 5
+ROOMS = 4
 _WORD = re.compile(rb'"((?:[^"\\]|\\.)*)"')
 _NUMBER = re.compile(rb"-?[0-9]+(\.[0-9]+)?")
 

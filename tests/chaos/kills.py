@@ -21,8 +21,8 @@ WORKERS = 4
 #: Workers that are left when one is killed.
 FEWEST = 2
 BUSY = 3
-#: Rooms at once.
-ROOMS = 4
+#: Rooms at once. Starting workers anew takes all cores with so few already.
+ROOMS = 2
 #: Seconds behind the lease within which a lost job runs again, 99 times in 100.
 REQUEUE_SLACK = 6.0
 

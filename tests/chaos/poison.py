@@ -15,7 +15,7 @@ WORKERS = 3
 #: Poison jobs at once in a room.
 AT_ONCE = 2
 #: Rooms at once.
-ROOMS = 4
+ROOMS = 2
 
 
 async def run(stage: Stage, trials: int) -> list[Report]:
