@@ -10,10 +10,12 @@ from . import checks
 from .record import History
 from .reports import Report, quantile, times
 from .room import Room
-from .stage import Stage
+from .stage import Stage, spread
 
 WORKERS = 2
 AT_ONCE = 4
+#: Rooms at once.
+ROOMS = 4
 #: Seconds within which a running job stops, 99 times in 100.
 STOPS_WITHIN = 5.0
 #: One step is 50 ms; a job of so many runs for longer than anybody waits here.
@@ -22,16 +24,17 @@ ENDLESS = 2_000
 
 async def run(stage: Stage, trials: int) -> list[Report]:
     """Cancel ``trials`` jobs."""
-    async with stage.room("cancels") as room:
-        await room.add_workers(WORKERS)
-        endless: set[str] = set()
-        for _ in range(0, trials, AT_ONCE):
-            await asyncio.gather(*(_trial(room, endless) for _ in range(AT_ONCE)))
-        await room.take_stock()
-    history = room.record.history
+
+    async def in_room(index: int, share: int) -> tuple[History, set[str]]:
+        return await _room(stage, index, share)
+
+    outcomes = await spread(trials, ROOMS if stage.is_full else 1, in_room)
+    found = []
+    for part, endless in outcomes:
+        found += checks.sound(part) + one_winner(part, endless)
+    history = History(entry for part, _ in outcomes for entry in part)
     stopped = [entry.end - entry.start for entry in history.of("stopped") if entry.data["was"] != "queued"]
     slow = quantile(stopped, 0.99) > STOPS_WITHIN
-    found = checks.sound(history) + one_winner(history, endless)
     states = [entry.data["was"] for entry in history.of("stopped")]
     finals = [entry.data["state"] for entry in history.of("final")]
     return [
@@ -51,6 +54,17 @@ async def run(stage: Stage, trials: int) -> list[Report]:
             },
         )
     ]
+
+
+async def _room(stage: Stage, index: int, trials: int) -> tuple[History, set[str]]:
+    """What happened, and the jobs that do not end by themselves."""
+    endless: set[str] = set()
+    async with stage.room(f"cancels-{index}") as room:
+        await room.add_workers(WORKERS)
+        for _ in range(0, trials, AT_ONCE):
+            await asyncio.gather(*(_trial(room, endless) for _ in range(AT_ONCE)))
+        await room.take_stock()
+    return room.record.history, endless
 
 
 async def _trial(room: Room, endless: set[str]) -> None:

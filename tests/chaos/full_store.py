@@ -10,7 +10,7 @@ from comfyume.tests.harness.script_engine import Script
 from . import checks
 from .reports import Report
 from .room import LEASE, Room
-from .stage import Stage
+from .stage import Stage, spread
 
 MEMORY = {"maxmemory": "24mb", "maxmemory-policy": "noeviction"}
 #: Characters of a prompt that fills the store.
@@ -18,29 +18,41 @@ LARGE = 400_000
 STUFFING = "stuffing"
 #: More such prompts than the store can hold.
 MOST_STUFFING = 300
+#: Rooms at once.
+ROOMS = 5
 
 
 async def run(stage: Stage, trials: int) -> list[Report]:
     """Fill the store ``trials`` times while jobs run."""
-    found: list[str] = []
-    refused = 0
-    async with stage.room("full-store", options=MEMORY) as room:
-        await room.add_workers(2)
-        for _ in range(trials):
-            refused += await _trial(room, found)
-        await room.all_ended(checks.acknowledged(room.record.history))
-        await room.take_stock()
-    history = room.record.history
+
+    async def in_room(index: int, share: int) -> tuple[int, list[str]]:
+        return await _room(stage, index, share)
+
+    outcomes = await spread(trials, ROOMS if stage.is_full else 1, in_room)
     return [
         Report(
             "G15",
             "a full store degrades safely",
             f"maxmemory of {MEMORY['maxmemory']} reached while jobs run for two leases",
             trials,
-            found + checks.sound(history) + checks.losses_have_a_cause(history, 0),
-            {"refused when it filled up": str(refused)},
+            [violation for _, found in outcomes for violation in found],
+            {"refused when it filled up": str(sum(refused for refused, _ in outcomes))},
         )
     ]
+
+
+async def _room(stage: Stage, index: int, trials: int) -> tuple[int, list[str]]:
+    """How often a prompt was refused, and the violations."""
+    found: list[str] = []
+    refused = 0
+    async with stage.room(f"full-store-{index}", options=MEMORY) as room:
+        await room.add_workers(2)
+        for _ in range(trials):
+            refused += await _trial(room, found)
+        await room.all_ended(checks.acknowledged(room.record.history))
+        await room.take_stock()
+    history = room.record.history
+    return refused, found + checks.sound(history) + checks.losses_have_a_cause(history, 0)
 
 
 async def _trial(room: Room, found: list[str]) -> int:

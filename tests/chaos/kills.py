@@ -15,19 +15,29 @@ from . import checks
 from .record import History
 from .reports import Report, quantile, times
 from .room import LEASE, Room
-from .stage import Stage
+from .stage import Stage, spread
 
 WORKERS = 4
 #: Workers that are left when one is killed.
 FEWEST = 2
 BUSY = 3
+#: Rooms at once. Starting workers anew takes all cores with so few already.
+ROOMS = 2
 #: Seconds behind the lease within which a lost job runs again, 99 times in 100.
 REQUEUE_SLACK = 6.0
 
 
 async def run(stage: Stage, trials: int) -> list[Report]:
     """Kill workers ``trials`` times at random, and a fiftieth as often, but at least once, at each step."""
-    async with stage.room("kills") as room:
+
+    async def in_room(index: int, share: int) -> History:
+        return await _room(stage, index, share)
+
+    return judge(await spread(trials, ROOMS if stage.is_full else 1, in_room), is_strict=stage.is_strict)
+
+
+async def _room(stage: Stage, index: int, trials: int) -> History:
+    async with stage.room(f"kills-{index}") as room:
         await room.add_workers(WORKERS)
         room.fleet.keep()
         jobs: list[str] = []
@@ -41,7 +51,7 @@ async def run(stage: Stage, trials: int) -> list[Report]:
         room.fleet.keeps_names = False
         await _die_at_each_step(room, max(1, trials // 50))
         await room.take_stock()
-    return judge(room.record.history, is_strict=stage.is_strict)
+    return room.record.history
 
 
 async def _die_at_each_step(room: Room, times_each: int) -> None:
@@ -112,16 +122,21 @@ def waits(history: History) -> list[float]:
     return found
 
 
-def judge(history: History, *, is_strict: bool) -> list[Report]:
-    """What became of it all."""
-    found = checks.sound(history) + checks.losses_have_a_cause(history, len(deaths(history)))
-    tried = {entry.data["step"] for entry in history.of("run dies")}
-    found += [f"no worker died at the step {step}" for step in STEPS if step not in tried]
+def judge(histories: list[History], *, is_strict: bool) -> list[Report]:
+    """What became of it all, room by room."""
+    found: list[str] = []
+    left: list[str] = []
+    waited: list[float] = []
+    for history in histories:
+        found += checks.sound(history) + checks.losses_have_a_cause(history, len(deaths(history)))
+        tried = {entry.data["step"] for entry in history.of("run dies")}
+        found += [f"no worker died at the step {step}" for step in STEPS if step not in tried]
+        left += checks.left_behind(history)
+        waited += waits(history)
     if is_strict:
-        found += checks.left_behind(history)
-    kills = len(history.of("kill"))
-    at_steps = len(history.of("run dies"))
-    waited = waits(history)
+        found += left
+    kills = sum(len(history.of("kill")) for history in histories)
+    at_steps = sum(len(history.of("run dies")) for history in histories)
     slow = quantile(waited, 0.99) > LEASE + REQUEUE_SLACK
     return [
         Report(
@@ -133,8 +148,8 @@ def judge(history: History, *, is_strict: bool) -> list[Report]:
             {
                 "kills at random": str(kills),
                 "at a step": str(at_steps),
-                "jobs": str(len(checks.acknowledged(history))),
-                "files that a lost attempt left": str(len(checks.left_behind(history))),
+                "jobs": str(sum(len(checks.acknowledged(history)) for history in histories)),
+                "files that a lost attempt left": str(len(left)),
             },
         ),
         Report(

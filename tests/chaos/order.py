@@ -20,7 +20,7 @@ from .room import HISTORY, Room
 from .stage import Stage
 
 MODES: tuple[QueueMode, ...] = ("fair", "round_robin")
-#: Of the jobs of a full run; a short one has a hundredth.
+#: Of a full run; a short one has a twentieth.
 JOBS = 10_000
 PEOPLE = 50
 #: The flooding person's part of the jobs.
@@ -32,16 +32,19 @@ CATALOGUE = "by-hand"
 
 async def run(stage: Stage, trials: int) -> list[Report]:
     """Let ``trials`` queues pass under each policy."""
-    jobs = JOBS if trials > 5 else JOBS // 20
-    people = PEOPLE if trials > 5 else PEOPLE // 5
+    jobs = JOBS if stage.is_full else JOBS // 20
+    people = PEOPLE if stage.is_full else PEOPLE // 5
     found: list[str] = []
     most: dict[str, int] = {}
     passed = 0
+
+    async def in_room(mode: QueueMode, trial: int) -> History:
+        async with stage.room(f"order-{mode}-{trial}") as room:
+            await _pass(room, mode, jobs, people)
+            return room.record.history
+
     for trial in range(trials):
-        for mode in MODES:
-            async with stage.room(f"order-{mode}-{trial}") as room:
-                await _pass(room, mode, jobs, people)
-                history = room.record.history
+        for mode, history in zip(MODES, await asyncio.gather(*(in_room(mode, trial) for mode in MODES)), strict=True):
             passed += len(history.of("claimed"))
             found += in_order(history) + rounds_kept(history, mode)
             most[mode] = max(most.get(mode, 0), *served_meanwhile(history, visitors_only=mode == "fair").values())

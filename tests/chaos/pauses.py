@@ -7,12 +7,16 @@ import asyncio
 from comfyume.tests.harness.script_engine import Script
 
 from . import checks
+from .record import History
 from .reports import Report
 from .room import LEASE, Room
-from .stage import Stage
+from .stage import Stage, spread
 
-#: Trials at once, each with a worker that stands still and one that takes over.
-AT_ONCE = 2
+#: Trials at once in a room, each with a worker that stands still and one that takes over.
+AT_ONCE_SHORT = 2
+AT_ONCE = 4
+#: Rooms at once.
+ROOMS = 5
 #: Jobs that may end too soon for a trial.
 MOST_TRIES = 5
 #: Whether the first worker is through with the job at once when it goes on, and whether the other one is by then.
@@ -21,22 +25,17 @@ KINDS = ((False, False), (True, False), (False, True), (True, True))
 
 async def run(stage: Stage, trials: int) -> list[Report]:
     """Stop a worker ``trials`` times in the middle of a job."""
-    async with stage.room("pauses") as room:
-        await room.add_workers(2 * AT_ONCE)
-        room.fleet.keep()
-        kinds = [KINDS[trial % len(KINDS)] for trial in range(trials)]
-        taken_over = 0
-        for start in range(0, trials, AT_ONCE):
-            at_once = kinds[start : start + AT_ONCE]
-            taken_over += sum(await asyncio.gather(*(_until_taken_over(room, *kind) for kind in at_once)))
-        await room.all_ended(checks.acknowledged(room.record.history))
-        # The late ones have said what they had to say.
-        await asyncio.sleep(1.0)
-        await room.take_stock()
-    history = room.record.history
-    found = checks.sound(history)
+    at_once = AT_ONCE if stage.is_full else AT_ONCE_SHORT
+
+    async def in_room(index: int, share: int) -> tuple[History, int]:
+        return await _room(stage, index, share, at_once)
+
+    outcomes = await spread(trials, ROOMS if stage.is_full else 1, in_room)
+    taken_over = sum(count for _, count in outcomes)
+    found = [violation for history, _ in outcomes for violation in checks.sound(history)]
+    left = [violation for history, _ in outcomes for violation in checks.left_behind(history)]
     if stage.is_strict:
-        found += checks.left_behind(history)
+        found += left
     return [
         Report(
             "G3",
@@ -45,11 +44,29 @@ async def run(stage: Stage, trials: int) -> list[Report]:
             taken_over,
             found if taken_over >= trials else [*found, f"only {taken_over} jobs were given to another worker"],
             {
-                "jobs": str(len(checks.acknowledged(history))),
-                "files that a late attempt left": str(len(checks.left_behind(history))),
+                "jobs": str(sum(len(checks.acknowledged(history)) for history, _ in outcomes)),
+                "files that a late attempt left": str(len(left)),
             },
         )
     ]
+
+
+async def _room(stage: Stage, index: int, trials: int, at_once: int) -> tuple[History, int]:
+    """What happened, and how often another worker took over."""
+    kinds = iter([KINDS[trial % len(KINDS)] for trial in range(trials)])
+    async with stage.room(f"pauses-{index}") as room:
+        await room.add_workers(2 * at_once)
+        room.fleet.keep()
+
+        async def stop_one_by_one() -> int:
+            return sum([await _until_taken_over(room, *kind) for kind in kinds])
+
+        taken_over = sum(await asyncio.gather(*(stop_one_by_one() for _ in range(at_once))))
+        await room.all_ended(checks.acknowledged(room.record.history))
+        # The late ones have said what they had to say.
+        await asyncio.sleep(1.0)
+        await room.take_stock()
+    return room.record.history, taken_over
 
 
 async def _until_taken_over(room: Room, at_end: bool, late: bool) -> bool:

@@ -7,19 +7,47 @@ from comfyume.tests.harness.script_engine import Script
 from . import checks
 from .record import History
 from .reports import Report
-from .stage import Stage
+from .stage import Stage, spread
 
 OTHERS = 4
 STEPS = ("check", "start", "middle", "written", "end")
 WORKERS = 3
-#: Poison jobs at once.
+#: Poison jobs at once in a room.
 AT_ONCE = 2
+#: Rooms at once.
+ROOMS = 2
 
 
 async def run(stage: Stage, trials: int) -> list[Report]:
     """Queue ``trials`` jobs that kill their worker, among others that do not."""
+
+    async def in_room(index: int, share: int) -> tuple[History, list[str]]:
+        return await _room(stage, index, share)
+
+    outcomes = await spread(trials, ROOMS if stage.is_full else 1, in_room)
+    found = []
+    for history, poison in outcomes:
+        found += checks.sound(history) + given_up_after_three(history, poison)
+    finals = [entry.data["state"] for history, _ in outcomes for entry in history.of("final")]
+    return [
+        Report(
+            "G9",
+            "a poison job cannot take the fleet",
+            "a job that kills its worker",
+            sum(len(poison) for _, poison in outcomes),
+            found,
+            {
+                "other jobs done": str(finals.count("done")),
+                "workers killed": str(sum(len(history.of("run dies")) for history, _ in outcomes)),
+            },
+        )
+    ]
+
+
+async def _room(stage: Stage, index: int, trials: int) -> tuple[History, list[str]]:
+    """What happened, and the poison jobs."""
     poison: list[str] = []
-    async with stage.room("poison") as room:
+    async with stage.room(f"poison-{index}") as room:
         await room.add_workers(WORKERS)
         room.fleet.keep()
         while len(poison) < trials:
@@ -33,20 +61,7 @@ async def run(stage: Stage, trials: int) -> list[Report]:
             room.fleet.keeps_names = room.random.random() < 0.7
             await room.all_ended(jobs)
         await room.take_stock()
-    history = room.record.history
-    return [
-        Report(
-            "G9",
-            "a poison job cannot take the fleet",
-            "a job that kills its worker",
-            trials,
-            checks.sound(history) + given_up_after_three(history, poison),
-            {
-                "other jobs done": str(sum(entry.data["state"] == "done" for entry in history.of("final"))),
-                "workers killed": str(len(history.of("run dies"))),
-            },
-        )
-    ]
+    return room.record.history, poison
 
 
 def given_up_after_three(history: History, poison: list[str]) -> list[str]:

@@ -21,6 +21,8 @@ class Report:
         trials: how often.
         violations: a sentence for each time it did not hold.
         figures: what was measured, by name.
+        seconds: how long its group took.
+        seed: with which everything by chance is chosen again.
     """
 
     guarantee: str
@@ -29,6 +31,8 @@ class Report:
     trials: int
     violations: list[str]
     figures: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    seed: int = 0
 
     @property
     def bound(self) -> str:
@@ -54,6 +58,8 @@ class Report:
             str(len(self.violations)),
             self.bound,
             figures,
+            f"{self.seconds:g}",
+            str(self.seed),
         ]
         return "| " + " | ".join(cells) + " |"
 
@@ -72,8 +78,8 @@ def times(values: Sequence[float]) -> str:
     return f"p50 {quantile(values, 0.5):.2f} s, p99 {quantile(values, 0.99):.2f} s, longest {max(values):.2f} s"
 
 
-def page(reports: Sequence[Report], how: str) -> str:
-    """The figures as a page of the documentation; ``how`` is what they were measured with."""
+def page(reports: Sequence[Report], how: str, machine: str) -> str:
+    """The figures as a page of the documentation; ``how`` and ``machine`` are what they were measured with."""
     lines = [
         "# What the chaos trials measured",
         "",
@@ -81,10 +87,11 @@ def page(reports: Sequence[Report], how: str) -> str:
         "what happened against the guarantees. The workers have an engine without ComfyUI, a lease of 2 s and a shared",
         "folder for files. No violation in N trials bounds the rate at 3/N (95%).",
         "",
-        f"Measured with `{how}`; the full number of trials is run with `--full`.",
+        f"Measured with {how}; the full number of trials is run with `--full`. `--only G7 --seed N` does a row again.",
+        f"The machine: {machine}. Groups may run at the same time, and the seconds are those of the whole group.",
         "",
-        "| | promise | fault | trials | violations | rate under | figures |",
-        "|---|---|---|---|---|---|---|",
+        "| | promise | fault | trials | violations | rate under | figures | seconds | seed |",
+        "|---|---|---|---|---|---|---|---|---|",
         *(report.row() for report in reports),
         "",
         "What is known not to hold yet: an attempt that is lost between the delivery of a file and its end leaves it",

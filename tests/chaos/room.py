@@ -47,6 +47,7 @@ class Room:
 
     Args:
         folder: short, since the store's socket lies in it.
+        gate: each worker that is started goes through it.
         patience: seconds to wait for jobs that should end.
         port: 0 for a store on TCP, None for one on a socket.
         worker_url: where workers find the store, if not where the frontend does.
@@ -59,6 +60,7 @@ class Room:
         record: Record,
         random: Random,
         *,
+        gate: asyncio.Semaphore,
         patience: float = 60.0,
         port: int | None = None,
         worker_url: str = "",
@@ -69,6 +71,7 @@ class Room:
         self.record = record
         self.random = random
         self.patience = patience
+        self._gate = gate
         self.keys = Keys("chaos")
         self.store = RedisServer(folder / "s", port=port, options=options)
         self.shared = folder / "shared"
@@ -205,19 +208,18 @@ class Room:
         names = [name.decode() for name in await self.raw.smembers(self.keys.workers)]
         return {name for name in names if await self.raw.exists(self.keys.presence(name))}
 
-    async def live_workers(self) -> int:
-        """How many there are of them."""
-        return len(await self.live_names())
+    async def add_workers(self, count: int, timeout: float = 60.0) -> None:
+        """Start workers and wait until the store knows them, at most ``timeout`` seconds for each."""
+        await asyncio.gather(*(self._add_worker(timeout) for _ in range(count)))
 
-    async def add_workers(self, count: int, timeout: float = 30.0) -> None:
-        """Start workers and wait until the store knows them."""
-        most = await self.live_workers() + count
-        for _ in range(count):
-            self.fleet.add()
-        await self.until(lambda: self._at_least(most), timeout, "the workers did not come")
+    async def _add_worker(self, timeout: float) -> None:
+        async with self._gate:
+            name = self.fleet.add().name
 
-    async def _at_least(self, count: int) -> bool:
-        return await self.live_workers() >= count
+            async def is_known() -> bool:
+                return bool(await self.raw.exists(self.keys.presence(name)))
+
+            await self.until(is_known, timeout, f"worker {name} did not come")
 
     async def until(
         self, condition: Callable[[], Awaitable[Any]], timeout: float = 30.0, complaint: str = "it did not come"

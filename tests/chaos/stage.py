@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from .record import Record
 from .room import Room
+
+T = TypeVar("T")
+#: Workers that are started at once.
+STARTING = 4
 
 
 @dataclass
@@ -18,6 +24,9 @@ class Stage:
     Attributes:
         folder: short, and empty.
         seed: of everything that is chosen at random.
+        is_full: whether faults last as long and jobs are as many as the guarantees say, in many rooms at once; else as
+            the test suite has time for.
+        gate: workers that start go through it, lest many of them take all cores from those that work.
         patience: seconds to wait for jobs that should end.
         is_strict: whether that is a violation too which is known and waits to be mended: a file that a lost attempt
             left at its person's, and a job that is given to another worker since its handing over was not heard.
@@ -27,6 +36,8 @@ class Stage:
     seed: int
     patience: float = 60.0
     is_strict: bool = False
+    is_full: bool = False
+    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STARTING))
     _records: list[Record] = field(default_factory=list)
 
     def random(self, name: str) -> Random:
@@ -41,9 +52,17 @@ class Stage:
 
     def room(self, name: str, **options: Any) -> Room:
         """A room of its own."""
-        return Room(self.folder / name, self.record(name), self.random(name), patience=self.patience, **options)
+        record = self.record(name)
+        return Room(self.folder / name, record, self.random(name), gate=self.gate, patience=self.patience, **options)
 
     def close(self) -> None:
         """Write all records."""
         for record in self._records:
             record.close()
+
+
+async def spread(trials: int, rooms: int, run: Callable[[int, int], Awaitable[T]]) -> list[T]:
+    """Spread trials evenly over rooms at once; ``run`` gets the number of its room and how many trials it has."""
+    rooms = min(rooms, trials)
+    shares = [trials // rooms + (index < trials % rooms) for index in range(rooms)]
+    return await asyncio.gather(*(run(index, share) for index, share in enumerate(shares)))

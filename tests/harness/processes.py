@@ -55,6 +55,11 @@ def tail(log: Path, lines: int = 40) -> str:
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
+def store_program() -> str:
+    """The server that a store is, if nothing else is said."""
+    return shutil.which("valkey-server") or shutil.which("redis-server") or "redis-server"
+
+
 class RedisServer:
     """A store of its own: one server process, one folder, one address that a restart keeps.
 
@@ -82,7 +87,7 @@ class RedisServer:
         self.process: subprocess.Popen[bytes] | None = None
         self._fsync = fsync
         self._options = dict(options or {})
-        self._program = program or shutil.which("valkey-server") or shutil.which("redis-server") or "redis-server"
+        self._program = program or store_program()
 
     @property
     def url(self) -> str:
