@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -74,14 +75,27 @@ def connect_listening(url: str) -> redis.asyncio.Redis:
     return _async_client(url, None, retries=0)
 
 
-async def messages(subscription: Any) -> AsyncIterator[bytes]:
-    """What is published on the channels of a subscription, without end.
+@asynccontextmanager
+async def subscribed(client: redis.asyncio.Redis, channel: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Listen to a channel; yields what is published on it, without end.
 
-    A connection whose other end is gone without a word looks like a silent one, so a silence is broken by a ping.
+    Args:
+        client: as ``connect_listening`` makes it.
 
     Raises:
-        redis.exceptions.ConnectionError: the connection broke, or the ping was not answered.
+        redis.exceptions.RedisError: there was no connection, or it broke, perhaps without a word.
     """
+    async with client.pubsub() as subscription:
+        try:
+            # A connection that is made while the line is half open would wait for its first answer without end.
+            await asyncio.wait_for(subscription.subscribe(channel), CONNECT_TIMEOUT)
+        except asyncio.TimeoutError as error:
+            raise redis.exceptions.TimeoutError("the store does not answer to a new connection") from error
+        yield _messages(subscription)
+
+
+async def _messages(subscription: Any) -> AsyncIterator[bytes]:
+    """What arrives; a silence is broken by a ping, since a connection that is gone without a word looks like it."""
     is_asked = False
     while True:
         message = await subscription.get_message(timeout=SILENCE)

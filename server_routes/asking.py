@@ -10,7 +10,7 @@ from typing import Any
 
 import redis.asyncio
 
-from ..job_queue.connection import messages, store_errors
+from ..job_queue.connection import store_errors, subscribed
 from ..job_queue.errors import QueueError
 from ..job_queue.keys import Keys
 
@@ -32,9 +32,8 @@ class Asking:
         while True:
             try:
                 with store_errors():
-                    async with self._listening.pubsub() as subscription:
-                        await subscription.subscribe(self._keys.replies_channel(self._name))
-                        async for data in messages(subscription):
+                    async with subscribed(self._listening, self._keys.replies_channel(self._name)) as arriving:
+                        async for data in arriving:
                             self._take(json.loads(data))
             except QueueError as error:
                 log.warning("[comfyume] no answers from the workers: %s", error)

@@ -14,7 +14,7 @@ from typing import Any
 import redis.asyncio
 
 from ..comfyui_seams import sockets
-from ..job_queue.connection import messages, store_errors
+from ..job_queue.connection import store_errors, subscribed
 from ..job_queue.errors import QueueError
 from ..job_queue.events import Batch, Event, Notice, decode
 from ..job_queue.frontend_queue import FrontendQueue
@@ -120,11 +120,10 @@ class Relay:
         while True:
             try:
                 with store_errors():
-                    async with self._client.pubsub() as subscription:
-                        await subscription.subscribe(self._keys.events_channel)
+                    async with subscribed(self._client, self._keys.events_channel) as arriving:
                         self.connected.set()
                         await self._catch_up_all()
-                        async for data in messages(subscription):
+                        async for data in arriving:
                             await self._take(data)
             except QueueError as error:
                 log.warning("[comfyume] no events from the workers: %s", error)

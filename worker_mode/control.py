@@ -10,7 +10,7 @@ from typing import Any
 
 import redis.asyncio
 
-from ..job_queue.connection import messages, store_errors
+from ..job_queue.connection import store_errors, subscribed
 from ..job_queue.errors import QueueError
 from ..job_queue.keys import Keys
 
@@ -38,10 +38,9 @@ class Control:
             pause = STORE_PAUSE
             try:
                 with store_errors():
-                    async with self._client.pubsub() as subscription:
-                        await subscription.subscribe(self._keys.control_channel)
+                    async with subscribed(self._client, self._keys.control_channel) as arriving:
                         pause = 0.0
-                        async for data in messages(subscription):
+                        async for data in arriving:
                             self._take(json.loads(data))
             except QueueError as error:
                 log.warning("[comfyume] not listening to frontends: %s", error)

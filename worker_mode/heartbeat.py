@@ -1,9 +1,10 @@
 """The heartbeat: a small process beside a worker that renews its lease, whatever the nodes do to the interpreter.
 
 It is run as a script. Its standard input brings one line of JSON, the configuration; the job to keep alive stands in
-memory that it shares with the worker. It says what it learns in lines: ``cancel JOB CLAIM``, ``lost JOB CLAIM``,
-``unknown``, or ``back`` when the store answers again. It ends when its standard input does, so it never outlives its
-worker, unless a node holds the interpreter for longer than a job may run: then it takes the worker's place.
+memory that it shares with the worker. It says what it learns in lines: ``ready`` before its first beat, ``cancel JOB
+CLAIM``, ``lost JOB CLAIM``, ``unknown``, or ``back`` when the store answers again. It ends when its standard input
+does, so it never outlives its worker, unless a node holds the interpreter for longer than a job may run: then it takes
+the worker's place.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ def beat(configuration: dict[str, Any], ended: threading.Event) -> None:
     overdue = Overdue(client, keys, configuration["job_timeout"], configuration["history"])
     identity = [configuration["worker"], configuration["instance"], configuration["lease_ms"]]
     is_away = False
+    _say("ready")
     while not ended.wait(interval):
         job_id, claim = watched.read()
         try:

@@ -21,7 +21,8 @@ from .watched_job import WatchedJob
 
 log = logging.getLogger("comfyume")
 
-#: Called with ``cancel`` or ``lost``, the job and the claim, or with ``unknown`` or ``back`` alone; from a thread.
+#: Called with ``cancel`` or ``lost``, the job and the claim, or with ``ready``, ``unknown`` or ``back`` alone; from a
+#: thread.
 Heard = Callable[[str, str, str], None]
 
 

@@ -70,6 +70,7 @@ class Worker:
         history = [settings.history_size, int(settings.history_days * 86_400_000)]
         limits = Limits(settings.job_timeout, history)
         self._heartbeat = HeartbeatProcess(url, keys, identity, system, self._heard, limits)
+        self._heart_beats = asyncio.Event()
         jobs = _jobs_root(settings, system)
         self._folders = JobFolders(jobs)
         self.executor = Executor(
@@ -126,6 +127,8 @@ class Worker:
 
     async def _offer(self) -> None:
         """Give the node packs' scripts to the store, then stay registered."""
+        # A job whose lease nobody renews would be taken for lost.
+        await self._heart_beats.wait()
         while True:
             try:
                 # Before this process registers, and with that takes its predecessor's claims.
@@ -188,6 +191,8 @@ class Worker:
             self.executor.claim_lost(job_id, claim)
         elif word == "unknown":
             self._registration.lost()
+        elif word == "ready":
+            self._loop.call_soon_threadsafe(self._heart_beats.set)
         elif word == "back":
             self.executor.connect_again()
             asyncio.run_coroutine_threadsafe(self._connect_again(), self._loop)
