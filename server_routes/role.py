@@ -65,7 +65,7 @@ class Frontend:
         )
         submissions = Submissions(self._nodes, _shared(settings, system, self._people))
         self._visits = Visits(self._people, self._queue, submissions, self._relay, self._asking)
-        self._files = WorkerFiles(self._queue, self._people, BlobFolder(system / "arriving"))
+        self._files = WorkerFiles(self._queue, self._people.folders_of, BlobFolder(system / "arriving"))
         self._page = Page(settings)
         self._settings = settings
         self._tasks: list[asyncio.Task[None]] = []
@@ -77,7 +77,7 @@ class Frontend:
         model_lists.install(self._nodes.files)
         sockets.install(self._relay.greet)
         server.on_prompt(note_order)
-        self._files.mount()
+        self._files.mount(server.add_route)
         Health(self._relay, self._nodes).mount()
         self._page.mount()
         Waiting(self._queue).mount()

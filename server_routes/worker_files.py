@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from ..blobs.digest import Digest, DigestCache
 from ..blobs.errors import BlobMissing, NotEnoughSpace, UnsafeName, UploadRefused
@@ -17,10 +19,9 @@ from ..blobs.http_server import UploadReceiver, announced_digest, serve_blob
 from ..blobs.placing import Placer
 from ..blobs.protocol import SMALL
 from ..blobs.store import BlobFolder
-from ..comfyui_seams import server
+from ..comfyui_seams.context import Folders
 from ..job_queue.errors import QueueError
 from ..job_queue.frontend_queue import FrontendQueue
-from .people import People
 
 PATH = "/comfyume/worker/files/{job_id}"
 #: Jobs whose delivered files are remembered, so that a repeated delivery changes nothing.
@@ -37,20 +38,25 @@ class Deliveries:
 
 
 class WorkerFiles:
-    """Serves input files to workers and takes their results."""
+    """Serves input files to workers and takes their results.
 
-    def __init__(self, queue: FrontendQueue, people: People, blobs: BlobFolder) -> None:
+    Args:
+        folders_of: the folders of a user.
+        blobs: where results arrive.
+    """
+
+    def __init__(self, queue: FrontendQueue, folders_of: Callable[[str], Folders], blobs: BlobFolder) -> None:
         self._queue = queue
-        self._people = people
+        self._folders_of = folders_of
         self._blobs = blobs
         self._receiver = UploadReceiver(blobs)
         self._digests = DigestCache()
         self._deliveries: OrderedDict[tuple[str, str], Deliveries] = OrderedDict()
 
-    def mount(self) -> None:
-        """Add the routes."""
-        server.add_route("GET", PATH, self.send)
-        server.add_route("PUT", PATH, self.take)
+    def mount(self, add_route: Callable[[str, str, Handler], object]) -> None:
+        """Add the routes, each by method, path and handler."""
+        add_route("GET", PATH, self.send)
+        add_route("PUT", PATH, self.take)
 
     async def _user_and_claim(self, request: web.Request) -> tuple[str, str]:
         claim = request.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -68,7 +74,7 @@ class WorkerFiles:
         wanted = (request.query.get("kind", ""), request.query.get("path", ""))
         if wanted not in await self._queue.files_of(request.match_info["job_id"]):
             raise web.HTTPNotFound(text="The job names no such file.")
-        root = dict(self._people.folders_of(user))[wanted[0]].resolve()
+        root = dict(self._folders_of(user))[wanted[0]].resolve()
         path = (root / wanted[1]).resolve()
         if not path.is_relative_to(root) or not path.is_file():
             raise web.HTTPNotFound(text=f"{wanted[1]} is no longer there.")
@@ -140,7 +146,7 @@ class WorkerFiles:
         self, deliveries: Deliveries, user: str, kind: str, subfolder: str, name: str, blob: Path, digest: Digest
     ) -> str:
         if kind not in deliveries.placers:
-            deliveries.placers[kind] = Placer(dict(self._people.folders_of(user))[kind])
+            deliveries.placers[kind] = Placer(dict(self._folders_of(user))[kind])
         placer = deliveries.placers[kind]
 
         def place() -> str:
