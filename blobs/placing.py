@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from .errors import UnsafeName
+from .errors import UnsafeName, disk_full_explained
 from .filing import CannotLink, folder_locked, link_exclusively, rename_exclusively, staged_copy
 
 _log = logging.getLogger(__name__)
@@ -116,15 +116,16 @@ class Placer:
         appears whole and at once; `source` is gone afterwards, and untouched after an error. Missing folders are made.
         With `keep_source` it stays, as a second name of the same file where that is possible.
 
-        Raises `UnsafeName` for a name or subfolder that leads out of the root, `NotEnoughSpace` if a copy to another
-        file system does not fit, OSError as the file system does.
+        Raises `UnsafeName` for a name or subfolder that leads out of the root, `NotEnoughSpace` if the disk has no
+        room for it or for its name, OSError as the file system does.
         """
         _check_name(name)
         found = os.lstat(source)
         if not stat.S_ISREG(found.st_mode):
             raise UnsafeName(str(source), "is not a plain file")
         folder = self._folder(subfolder)
-        placed = self._link_or_copy(source, found.st_dev, folder, name)
+        with disk_full_explained(folder, found.st_size):
+            placed = self._link_or_copy(source, found.st_dev, folder, name)
         if keep_source:
             return placed
         try:

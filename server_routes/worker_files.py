@@ -6,6 +6,7 @@ The worker shows the claim under which it runs the job; the claim opens the file
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,8 @@ from ..blobs.store import BlobFolder
 from ..comfyui_seams.context import Folders
 from ..job_queue.errors import QueueError
 from ..job_queue.frontend_queue import FrontendQueue
+
+log = logging.getLogger("comfyume")
 
 PATH = "/comfyume/worker/files/{job_id}"
 #: Jobs whose delivered files are remembered, so that a repeated delivery changes nothing.
@@ -109,6 +112,9 @@ class WorkerFiles:
             return web.json_response({"offset": 0}, status=409)
         except NotEnoughSpace as error:
             return web.json_response({"error": str(error)}, status=507)
+        except OSError as error:
+            log.warning("[comfyume] a result cannot be kept: %s", error)
+            return web.json_response({"error": f"The frontend cannot keep the file: {error.strerror}"}, status=500)
         return web.json_response({"name": deliveries.names[key]})
 
     async def _receive_if_small(self, request: web.Request) -> tuple[Digest, Path | None, str, str]:

@@ -73,7 +73,7 @@ class RunningJob:
     lost: bool = False
     began: float = field(default_factory=time.monotonic)
     timed_out: float | None = None
-    undelivered: BlobError | None = None
+    undelivered: BlobError | OSError | None = None
     is_saved: bool = False
     published: dict[str, Any] = field(default_factory=dict)
     waiting: list[Event] = field(default_factory=list)
@@ -181,7 +181,7 @@ class Courier:
         try:
             running.published[node_id] = await running.publisher.publish_outputs(outputs)
             return running.published[node_id]
-        except BlobError as error:
+        except (BlobError, OSError) as error:
             log.warning("[comfyume] results of job %s could not be delivered: %s", running.job.job_id, error)
             running.undelivered = error
             return outputs
@@ -272,7 +272,7 @@ class Courier:
             outputs[node_id] = known if known is not None else await self._publish(running, node_id, node_outputs)
         try:
             await running.publisher.publish_rest()
-        except BlobError as error:
+        except (BlobError, OSError) as error:
             running.undelivered = error
         return await self._hand_in(replace(finish, history_result={**finish.history_result, "outputs": outputs}))
 

@@ -20,7 +20,7 @@ from .groups import Group
 from .reports import VIOLATED
 
 #: What the trials need of the repository.
-PARTS = ("job_queue", "worker_mode", "comfyui_seams", "blobs", "tests/harness", "tests/chaos")
+PARTS = ("job_queue", "worker_mode", "server_routes", "comfyui_seams", "blobs", "tests/harness", "tests/chaos")
 FILES = ("__init__.py", "settings.py", "shared_folder.py")
 #: Seconds that trials of broken code wait for a job that may never end.
 PATIENCE = 15
