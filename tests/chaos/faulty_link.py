@@ -11,7 +11,7 @@ from random import Random
 #: early, or says that it does; a byte that changes; somebody else's page; a line that is slow, or swallows everything.
 KINDS = (
     *("reset", "lost reply", "500", "503", "truncated"),
-    *("wrong length", "damaged", "wrong page", "slow", "silent"),
+    *("wrong length", "damaged small", "damaged large", "wrong page", "slow", "silent"),
 )
 _CHUNK = 16 * 1024
 #: Seconds that a slow line takes for one piece.
@@ -112,7 +112,8 @@ class FaultyLink:
             for task in (gone, healed):
                 task.cancel()
             return False
-        before = self._random.randrange(length) if kind in ("reset", "damaged") and length else length
+        is_whole = kind not in ("reset", "damaged small", "damaged large") or not length
+        before = length if is_whole else self._random.randrange(length)
         pause = _PIECE if kind == "slow" else 0.0
         await _pass(reader, writer, before, pause)
         if kind == "reset":

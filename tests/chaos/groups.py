@@ -54,7 +54,7 @@ GROUPS = [
     Group(("G7",), cut_off.run, 2, 100),
     Group(("G10",), order.run, 1, 20),
     Group(("G15",), full_store.run, 1, 50),
-    Group(("G16",), outputs.run, 21, 300),
+    Group(("G16",), outputs.run, 25, 300),
     Group(("G17",), clocks.run, 1, 100),
     Group(("G12",), drains.run, 2, 200),
 ]

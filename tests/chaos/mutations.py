@@ -256,6 +256,42 @@ MUTATIONS = [
         "proceed_when_full()\nlocal sequence = redis.call(",
     ),
     Mutation(
+        "G16",
+        "what did not arrive is nobody's business",
+        "worker_mode/courier.py",
+        "            running.undelivered = error\n            return outputs\n",
+        "            return outputs\n",
+    ),
+    Mutation(
+        "G16",
+        "a small file is not compared with its hash",
+        "blobs/store.py",
+        "        if found != digest:\n",
+        "        if False:\n",
+    ),
+    Mutation(
+        "G16",
+        "a large file is not compared with its hash",
+        "blobs/store.py",
+        "            if found != sha256:\n",
+        "            if False:\n",
+    ),
+    Mutation(
+        "G16",
+        "a copy is made under the name that it is to have",
+        "blobs/placing.py",
+        "        with staged_copy(source, folder) as staged:\n",
+        "        if __import__('shutil').copyfile(source, folder / name):\n            return name\n"
+        "        with staged_copy(source, folder) as staged:\n",
+    ),
+    Mutation(
+        "G16",
+        "a file that the disk does not take ends the events",
+        "worker_mode/courier.py",
+        "        except (BlobError, OSError) as error:\n            log.warning",
+        "        except BlobError as error:\n            log.warning",
+    ),
+    Mutation(
         "G17",
         "turns are the worker's time of the day",
         "job_queue/worker_queue.py",

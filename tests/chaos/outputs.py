@@ -33,15 +33,16 @@ from .small_disk import SmallDisk, may_mount, small_disk
 from .stage import Stage
 
 KIB = 1024
-#: Up to 256 KiB a file is sent in one piece.
-SIZES = (1_000, 60_000, 256 * KIB, 256 * KIB + 1, 1_500_000, 4_000_000)
+#: Bytes of files that are sent in one piece, and of those that are sent in several.
+SMALL = (1_000, 60_000, 256 * KIB)
+LARGE = (256 * KIB + 1, 1_500_000, 4_000_000)
 #: Seconds for which a worker waits for a line that does not work; in earnest a quarter of an hour.
 PATIENCE = 4.0
 #: Faults of a disk, for which one is mounted.
 DISK = ("disk full", "no more names", "read only")
 KILLED = "worker killed"
 #: After these a job may end with an error although they passed.
-MAY_FAIL = (*DISK, "damaged")
+MAY_FAIL = (*DISK, "damaged small", "damaged large")
 #: A shorter word on why a job has failed would help nobody.
 SHORTEST_WORD = 20
 
@@ -61,6 +62,7 @@ async def run(stage: Stage, trials: int) -> list[Report]:
     left = sum(len(checks.left_behind(history)) for history in histories)
     figures = {fault: ", ".join(f"{state} {n}" for state, n in sorted(ends[fault].items())) for fault in sorted(ends)}
     figures["files at the people's that no result names"] = str(left)
+    figures["jobs whose node could not write"] = str(sum(len(nodes_that_failed(history)) for history in histories))
     if not may_mount():
         figures[" and ".join(DISK)] = "not tried, since this user may not mount a disk"
     return [
@@ -123,7 +125,8 @@ async def _in_a_folder(stage: Stage, trials: int, disks: str) -> History:
 async def _trial(room: Room, fault: str, disk: SmallDisk | None, link: FaultyLink | None) -> None:
     """Run one job whose files cannot travel as they should."""
     random = room.random
-    script = Script(steps=1, seconds=0.05, files=random.choice((1, 3)), bytes=random.choice(SIZES))
+    sizes = {"damaged small": SMALL, "damaged large": LARGE}.get(fault, SMALL + LARGE)
+    script = Script(steps=1, seconds=0.05, files=random.choice((1, 3)), bytes=random.choice(sizes))
     lasts = random.random() < 0.3
     job = await room.submit(script)
     try:
@@ -198,14 +201,28 @@ def told(data: bytes) -> str:
 
 
 def complaints(history: History) -> list[str]:
-    """What a room has to answer for: half files lie about only where a worker was killed, and then under no name."""
+    """What a room has to answer for.
+
+    Half files are there under no name, and only where a worker was killed while it made one; or a node could not write
+    on, which leaves them as it does in ComfyUI.
+    """
     kills = len(history.of("kill"))
-    hidden = [entry for entry in history.of("file") if entry.data["name"].startswith(".")]
-    seen = History(entry for entry in history if entry not in hidden)
     found = [sentence for entry in history.of("looked") for sentence in all_or_nothing(entry)]
-    if len(hidden) > kills:
-        found += [f"the half file {entry.data['name']} is left at the people's" for entry in hidden]
+    half = [entry for entry in history.of("file") if not entry.data["right"]]
+    hidden = [entry for entry in half if entry.data["name"].startswith(".")]
+    for few, most in (
+        (hidden, kills),
+        ([entry for entry in half if entry not in hidden], len(nodes_that_failed(history))),
+    ):
+        if len(few) > most:
+            found += [f"half a file is left at the people's as {entry.data['name']}" for entry in few]
+    seen = History(entry for entry in history if entry not in half)
     return found + checks.sound(seen) + checks.losses_have_a_cause(seen, kills)
+
+
+def nodes_that_failed(history: History) -> list[Entry]:
+    """The jobs that ended since a node could not write."""
+    return [entry for entry in history.of("looked") if entry.data["why"].startswith("[Errno")]
 
 
 def all_or_nothing(entry: Entry) -> list[str]:

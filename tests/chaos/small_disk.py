@@ -11,43 +11,39 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-SIZE = 48 * 1024 * 1024
-#: Files, folders and links that it holds.
-ENTRIES = 4_000
+#: Bytes that it holds, and files with folders and links, while it is not full.
+SIZE = 2 * 1024**3
+ENTRIES = 100_000
 
 
 class SmallDisk:
-    """A mounted disk, and what keeps it full."""
+    """A mounted disk. It is made full by being made smaller, so nothing needs to lie in it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._ballast: list[Path] = []
 
     def fill(self, free: int) -> None:
         """Leave so many bytes."""
-        ballast = self.path / ".ballast"
-        self._ballast.append(ballast)
         found = os.statvfs(self.path)
-        with ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(1, found.f_bavail * found.f_frsize - free))
+        used = (found.f_blocks - found.f_bfree) * found.f_frsize
+        self._remount(f"size={max(1, used + free)}")
 
     def fill_with_names(self, free: int) -> None:
         """Leave room for so many files, however small."""
-        for number in range(os.statvfs(self.path).f_favail - free):
-            ballast = self.path / f".ballast-{number}"
-            ballast.touch()
-            self._ballast.append(ballast)
+        found = os.statvfs(self.path)
+        self._remount(f"nr_inodes={found.f_files - found.f_ffree + free}")
 
     def let_nobody_write(self) -> None:
-        """Take writes no more, as a disk with a fault or a server that lost its own."""
-        _mount("-o", "remount,ro", str(self.path))
+        """Take writes no more, as a disk with a fault."""
+        self._remount("ro")
 
     def heal(self) -> None:
         """Take everything."""
-        _mount("-o", "remount,rw", str(self.path))
-        for ballast in self._ballast:
-            ballast.unlink(missing_ok=True)
-        self._ballast = []
+        self._remount(f"rw,size={SIZE},nr_inodes={ENTRIES}")
+
+    def _remount(self, options: str) -> None:
+        # Refused while a file is open for writing, or when more has come meanwhile: then it stays as it is.
+        subprocess.run(["mount", "-o", f"remount,{options}", str(self.path)], check=False, capture_output=True)
 
 
 @contextlib.contextmanager
@@ -57,7 +53,7 @@ def small_disk(path: Path) -> Iterator[SmallDisk | None]:
     if not may_mount():
         yield None
         return
-    _mount("-t", "tmpfs", "-o", f"size={SIZE},nr_inodes={ENTRIES},mode=0777", "chaos", str(path))
+    _mount(f"size={SIZE},nr_inodes={ENTRIES}", path)
     try:
         yield SmallDisk(path)
     finally:
@@ -72,12 +68,12 @@ def may_mount() -> bool:
         return False
     with tempfile.TemporaryDirectory() as folder:
         try:
-            _mount("-t", "tmpfs", "-o", "size=64k", "chaos", folder)
+            _mount("size=64k", Path(folder))
         except (subprocess.CalledProcessError, FileNotFoundError):
             return False
         subprocess.run(["umount", folder], check=True)
     return True
 
 
-def _mount(*words: str) -> None:
-    subprocess.run(["mount", *words], check=True, capture_output=True)
+def _mount(options: str, path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "chaos", str(path)], check=True, capture_output=True)
