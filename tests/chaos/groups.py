@@ -19,6 +19,7 @@ from . import (
     pauses,
     poison,
     same_submits,
+    sizes,
     store_kills,
 )
 from .reports import Report
@@ -55,6 +56,7 @@ GROUPS = [
     Group(("G10",), order.run, 1, 20),
     Group(("G15",), full_store.run, 1, 50),
     Group(("G16",), outputs.run, 25, 300),
+    Group(("G18",), sizes.run, 21, 700),
     Group(("G17",), clocks.run, 1, 100),
     Group(("G12",), drains.run, 2, 200),
 ]

@@ -20,8 +20,21 @@ from .groups import Group
 from .reports import VIOLATED
 
 #: What the trials need of the repository.
-PARTS = ("job_queue", "worker_mode", "server_routes", "comfyui_seams", "blobs", "tests/harness", "tests/chaos")
-FILES = ("__init__.py", "settings.py", "shared_folder.py")
+PARTS = (
+    "job_queue",
+    "worker_mode",
+    "server_routes",
+    "comfyui_seams",
+    "blobs",
+    "comfyume_nodes",
+    "commands",
+    "web",
+    "workflows",
+    "tests/node_packs",
+    "tests/harness",
+    "tests/chaos",
+)
+FILES = ("__init__.py", "roles.py", "settings.py", "shared_folder.py")
 #: Seconds that trials of broken code wait for a job that may never end.
 PATIENCE = 15
 NOTICED = "noticed"
@@ -259,8 +272,8 @@ MUTATIONS = [
         "G16",
         "what did not arrive is nobody's business",
         "worker_mode/courier.py",
-        "            running.undelivered = error\n            return outputs\n",
-        "            return outputs\n",
+        "            if running.undelivered is not None:\n",
+        "            if False:\n",
     ),
     Mutation(
         "G16",
@@ -290,6 +303,34 @@ MUTATIONS = [
         "worker_mode/courier.py",
         "        except (BlobError, OSError) as error:\n            log.warning",
         "        except BlobError as error:\n            log.warning",
+    ),
+    Mutation(
+        "G18",
+        "a body may have any number of bytes and values",
+        "server_routes/visits.py",
+        "        visit.is_large = await check_size(request)\n",
+        "        visit.is_large = True\n",
+    ),
+    Mutation(
+        "G18",
+        "what cannot be read is the server's mistake",
+        "server_routes/visits.py",
+        "            raise no_prompt(error) from error\n\n    async def _prepare",
+        "            raise\n\n    async def _prepare",
+    ),
+    Mutation(
+        "G18",
+        "NaN is a number",
+        "job_queue/jobs.py",
+        "allow_nan=False",
+        "allow_nan=True",
+    ),
+    Mutation(
+        "G18",
+        "a graph may have any number of nodes, and is checked where everybody is served",
+        "server_routes/prompt_limits.py",
+        "MOST_NODES = 5_000\nFEW_NODES = 200",
+        "MOST_NODES = 500_000\nFEW_NODES = 500_000",
     ),
     Mutation(
         "G17",

@@ -21,6 +21,7 @@ class Report:
         trials: how often.
         violations: a sentence for each time it did not hold.
         figures: what was measured, by name.
+        skipped: why nothing was tried, where something is missing for it.
     """
 
     guarantee: str
@@ -29,6 +30,7 @@ class Report:
     trials: int
     violations: list[str]
     figures: dict[str, str] = field(default_factory=dict)
+    skipped: str = ""
 
     @property
     def bound(self) -> str:
@@ -39,13 +41,15 @@ class Report:
 
     def line(self) -> str:
         """The outcome in one line."""
+        if self.skipped:
+            return f"{self.guarantee:4} skipped: {self.skipped}"
         figures = "; ".join(f"{name} {value}" for name, value in self.figures.items())
         verdict = "holds" if not self.violations else f"{len(self.violations)} VIOLATIONS"
         return f"{self.guarantee:4} {verdict:14} {self.trials} trials, rate under {self.bound}. {figures}"
 
     def row(self) -> str:
         """The outcome as a row of a table."""
-        figures = "; ".join(f"{name} {value}" for name, value in self.figures.items())
+        figures = self.skipped or "; ".join(f"{name} {value}" for name, value in self.figures.items())
         cells = [
             self.guarantee,
             self.promise,
