@@ -21,6 +21,7 @@ from . import (
     same_submits,
     sizes,
     store_kills,
+    whole_room,
 )
 from .reports import Report
 from .stage import Stage
@@ -57,6 +58,7 @@ GROUPS = [
     Group(("G15",), full_store.run, 1, 50),
     Group(("G16",), outputs.run, 25, 300),
     Group(("G18",), sizes.run, 21, 700),
+    Group(("G19",), whole_room.run, 1, 3),
     Group(("G17",), clocks.run, 1, 100),
     Group(("G12",), drains.run, 2, 200),
 ]

@@ -333,6 +333,27 @@ MUTATIONS = [
         "MOST_NODES = 500_000\nFEW_NODES = 500_000",
     ),
     Mutation(
+        "G19",
+        "a submit holds up everybody",
+        "server_routes/visits.py",
+        "            number = await self._submit(visit, change)\n",
+        "            __import__('time').sleep(0.7)\n            number = await self._submit(visit, change)\n",
+    ),
+    Mutation(
+        "G19",
+        "a claim takes the store a while",
+        f"{LUA}/claim.lua",
+        "return claim_next(",
+        "for step = 1, 30000000 do local waste = step * step end\nreturn claim_next(",
+    ),
+    Mutation(
+        "G19",
+        "browsers hear of their own submits alone",
+        "server_routes/relay.py",
+        "                self._post(sid, job.job_id, job.attempt, *its)\n",
+        "                job.user == 'local' and self._post(sid, job.job_id, job.attempt, *its)\n",
+    ),
+    Mutation(
         "G17",
         "turns are the worker's time of the day",
         "job_queue/worker_queue.py",
