@@ -39,7 +39,7 @@ FILES = ("__init__.py", "roles.py", "settings.py", "shared_folder.py")
 PATIENCE = 15
 NOTICED = "noticed"
 #: Seconds that the trials of one mutation may take.
-LONGEST = 240
+LONGEST = 360
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from .stage import Stage
 LONGEST = 0.1
 PROBE = ROOT / "tests" / "node_packs" / "cfm_stalls"
 PROMISE = "sizes are bounded"
-#: Seconds after which there is no answer.
+#: Seconds after which there is no answer, and no ComfyUI.
 PATIENCE = 60.0
+START = 180.0
 
 
 async def run(stage: Stage, trials: int) -> list[Report]:
@@ -49,7 +50,7 @@ async def run(stage: Stage, trials: int) -> list[Report]:
         )
         await asyncio.to_thread(frontend.start)
         try:
-            await asyncio.to_thread(frontend.wait_ready)
+            await asyncio.to_thread(frontend.wait_ready, START)
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(PATIENCE)) as session:
                 await asyncio.sleep(2.0)
                 for trial in range(trials):

@@ -39,6 +39,8 @@ WORKERS_SCRIPT = Path(__file__).with_name("crowd_workers.py")
 #: Seconds that a submit and a claim take at most, 99 times in 100.
 SUBMIT = 0.1
 CLAIM = 0.02
+#: Seconds that a ComfyUI takes to start at most.
+START = 180.0
 #: Seconds within which a browser has heard of an end.
 HEARD = 3.0
 PROMISE = "it carries the room"
@@ -136,7 +138,7 @@ async def _trial(folder: Path, record: Record, size: Size, install: discovery.Co
         try:
             browsers = [Browser(uuid.uuid4().hex) for _ in range(size.browsers)]
             await _fill(queue, size, browsers)
-            await asyncio.to_thread(frontend.wait_ready)
+            await asyncio.to_thread(frontend.wait_ready, START)
             async with _open(frontend, browsers) as session, _working(store, keys, size, log):
                 await _submit_for_a_while(session, frontend, browsers, size, record)
                 # What has ended by now is told by the time that is waited then.
