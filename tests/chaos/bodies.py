@@ -87,6 +87,13 @@ def many_nodes(random: Random) -> Body:
     return _prompt("up to 100,000 nodes", count < NODES, graph)
 
 
+def many_values(random: Random) -> Body:
+    """Up to 4 MB of next to nothing: lists, objects or numbers, of which each byte takes longest to read."""
+    one: Any = random.choice(([], {}, 1, None))
+    count = random.randint(400_000, 800_000)
+    return _prompt("many small values", True, extra_data={"values": [one] * count})
+
+
 def wrong_type(random: Random) -> Body:
     """A value of another type than ComfyUI expects, at a place that it looks at."""
     value = random.choice((None, True, 7, -1.5, "text", [], {}, [1, 2], {"a": [{}]}, [["1", 0]], 10**30, "10" * 3000))
@@ -123,7 +130,16 @@ def no_json(random: Random) -> Body:
     )
 
 
-KINDS: tuple[Callable[[Random], Body], ...] = (workflow, huge_text, deep, no_number, many_nodes, wrong_type, no_json)
+KINDS: tuple[Callable[[Random], Body], ...] = (
+    workflow,
+    huge_text,
+    deep,
+    no_number,
+    many_nodes,
+    many_values,
+    wrong_type,
+    no_json,
+)
 
 
 def _size(random: Random) -> int:

@@ -57,7 +57,7 @@ GROUPS = [
     Group(("G10",), order.run, 1, 20),
     Group(("G15",), full_store.run, 1, 50),
     Group(("G16",), outputs.run, 25, 300),
-    Group(("G18",), sizes.run, 21, 700),
+    Group(("G18",), sizes.run, 24, 800),
     Group(("G19",), whole_room.run, 1, 3),
     Group(("G17",), clocks.run, 1, 100),
     Group(("G12",), drains.run, 2, 200),

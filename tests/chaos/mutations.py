@@ -327,10 +327,10 @@ MUTATIONS = [
     ),
     Mutation(
         "G18",
-        "a graph may have any number of nodes, and is checked where everybody is served",
+        "a body may have any number of values",
         "server_routes/prompt_limits.py",
-        "MOST_NODES = 5_000\nFEW_NODES = 200",
-        "MOST_NODES = 500_000\nFEW_NODES = 500_000",
+        "MOST_VALUES = 120_000",
+        "MOST_VALUES = 120_000_000",
     ),
     Mutation(
         "G19",
