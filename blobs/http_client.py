@@ -287,8 +287,9 @@ async def upload(
     """Send the file `source`, whose digest is `digest`, and return the server's JSON.
 
     The first attempt sends everything; after a failure the server is asked where to continue. The server may see a
-    finished upload a second time, if its reply was lost. Raises `TransferFailed`, `DigestMismatch` if the file is not
-    (any more) what `digest` says, `NotEnoughSpace` if the server's disk is full, OSError if it cannot be read.
+    finished upload a second time, if its reply was lost or was no JSON object. Raises `TransferFailed`,
+    `DigestMismatch` if the file is not (any more) what `digest` says, `NotEnoughSpace` if the server's disk is full,
+    OSError if it cannot be read.
     """
     patience = _Patience("Uploading to", url, digest.size, retries, away)
     offset: int | None = 0
@@ -312,11 +313,15 @@ async def upload(
             await patience.wait_after(error)
             offset = ask
             continue
-        if 200 <= reply.status < 300:
+        if 200 <= reply.status < 300 and reply.body:
             if on_progress is not None:
                 on_progress(digest.size, digest.size)
             return reply.body
-        if reply.status == 422:
+        if 200 <= reply.status < 300:
+            # A proxy's own page, or a reply that was cut off. What became of the file is asked again.
+            await patience.wait("its answer is none of this server's", reply.status)
+            offset = ask
+        elif reply.status == 422:
             # What an earlier, other file left may have spoiled it; from the beginning there is no such excuse.
             if restarted or not offset:
                 raise DigestMismatch(digest.sha256, f"something else, says the server: {reply.reason}")

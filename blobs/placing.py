@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from .errors import UnsafeName
+from .errors import UnsafeName, disk_full_explained
 from .filing import CannotLink, folder_locked, link_exclusively, rename_exclusively, staged_copy
 
 _log = logging.getLogger(__name__)
@@ -122,15 +122,16 @@ class Placer:
         With `keep_source` it stays, as a second name of the same file where that is possible. `note` is called before
         each name that is tried.
 
-        Raises `UnsafeName` for a name or subfolder that leads out of the root, `NotEnoughSpace` if a copy to another
-        file system does not fit, OSError as the file system does.
+        Raises `UnsafeName` for a name or subfolder that leads out of the root, `NotEnoughSpace` if the disk has no
+        room for it or for its name, OSError as the file system does.
         """
         _check_name(name)
         found = os.lstat(source)
         if not stat.S_ISREG(found.st_mode):
             raise UnsafeName(str(source), "is not a plain file")
         folder = self._folder(subfolder)
-        placed = self._link_or_copy(source, found.st_dev, folder, name, note)
+        with disk_full_explained(folder, found.st_size):
+            placed = self._link_or_copy(source, found.st_dev, folder, name, note)
         if keep_source:
             return placed
         try:

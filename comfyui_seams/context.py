@@ -74,6 +74,7 @@ class Visit:
         interrupt_target: the one job that ``/interrupt`` names, if it names one.
         order: ``back``, ``front`` or the number that ``/prompt`` asked for.
         changes: what the handler asked to change, in order.
+        is_large: whether the request's prompt takes long to look at.
     """
 
     user: str
@@ -85,6 +86,7 @@ class Visit:
     interrupt_target: str | None = None
     order: Literal["back", "front"] | float = "back"
     changes: list[Change] = field(default_factory=list)
+    is_large: bool = False
 
 
 #: The request that is being served in this task, on a frontend.

@@ -7,7 +7,7 @@ import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal, cast, get_args
 
 #: Bytes of a GiB, the unit in which people are told of a GPU's memory.
@@ -22,11 +22,17 @@ RUNNING: tuple[State, ...] = ("claimed", "running")
 
 #: Made once: `json.dumps` makes one at each call that asks for other separators.
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
+_STRICT_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 def encode_json(value: Any) -> bytes:
     """Compact JSON. NaN and infinities pass, as they do in ComfyUI."""
     return _ENCODER.encode(value).encode()
+
+
+def _encode_strictly(value: Any) -> bytes:
+    """Compact JSON that every browser reads: ``ValueError`` for NaN and infinities."""
+    return _STRICT_ENCODER.encode(value).encode()
 
 
 @dataclass(frozen=True)
@@ -70,9 +76,17 @@ class Submission:
     memory: MemoryNeed = MemoryNeed()
 
     def arguments(self) -> list[bytes | str]:
-        """The arguments of ``submit.lua``."""
+        """The arguments of ``submit.lua``, made once.
+
+        Raises:
+            ValueError: there is a number in it that is none.
+        """
+        return self._arguments
+
+    @cached_property
+    def _arguments(self) -> list[bytes | str]:
         # The prompt can be megabytes, so it is encoded once for both uses.
-        parts = {key: encode_json(value) for key, value in self.payload.items()}
+        parts = {key: _encode_strictly(value) for key, value in self.payload.items()}
         payload = b"{" + b",".join(encode_json(key) + b":" + part for key, part in parts.items()) + b"}"
         secrets = encode_json(self.secrets)
         asked = hashlib.sha256(b"\0".join([self.user.encode(), *self._stable_parts(parts), secrets])).hexdigest()

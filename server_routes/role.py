@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Coroutine
 from pathlib import Path
@@ -68,7 +69,7 @@ class Frontend:
         submissions = Submissions(self._nodes, _shared(settings, system, self._people))
         self._visits = Visits(self._people, self._queue, submissions, self._relay, self._asking)
         notes = DeliveryNotes((settings.shared_folder or system) / NOTES / settings.workshop)
-        self._files = WorkerFiles(self._queue, self._people, BlobFolder(system / "arriving"), notes)
+        self._files = WorkerFiles(self._queue, self._people.folder_of, BlobFolder(system / "arriving"), notes)
         self._lost_files = LostFiles(self._queue, notes, self._people.folder_of)
         self._page = Page(settings)
         self._settings = settings
@@ -81,7 +82,7 @@ class Frontend:
         model_lists.install(self._nodes.files)
         sockets.install(self._relay.greet)
         server.on_prompt(note_order)
-        self._files.mount()
+        self._files.mount(server.add_route)
         Health(self._relay, self._nodes).mount()
         self._page.mount()
         Waiting(self._queue).mount()
@@ -91,6 +92,9 @@ class Frontend:
 
     async def _start(self, _app: web.Application) -> None:
         await asyncio.to_thread(self._people.make_folders, LOCAL_USER)
+        # What ComfyUI and torch have loaded stays; looking for garbage in it would hold everybody up for 0.4 s.
+        gc.collect()
+        gc.freeze()
         for name, work in (
             ("relay", self._relay.run()),
             ("answers", self._asking.run()),

@@ -33,7 +33,7 @@ class Submissions:
         _, job_id, prompt, extra_data, outputs, secrets = submit.item
         client = extra_data.get("client_id")
         files = []
-        names = {name for name in _strings(prompt) if may_be_file(name, visit.folders)}
+        names = await asyncio.to_thread(_names_of, prompt, visit) if visit.is_large else _names_of(prompt, visit)
         if names:
             for kind, path, file in await asyncio.to_thread(lambda: list(named_files(names, visit.folders))):
                 digest = await self._digests.of(file)
@@ -60,6 +60,11 @@ class Submissions:
             needs=needs,
             memory=self._nodes.memory_of(prompt, needs),
         )
+
+
+def _names_of(prompt: dict[str, Any], visit: Visit) -> set[str]:
+    """What may name a file, among the inputs of a graph's nodes."""
+    return {name for name in set(_strings(prompt)) if may_be_file(name, visit.folders)}
 
 
 def _strings(prompt: dict[str, Any]) -> Iterator[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import re
 import uuid
 from typing import Any
@@ -17,6 +19,7 @@ from ..job_queue.frontend_queue import FrontendQueue
 from .asking import Asking
 from .native_shapes import STORE_AWAY, error_body, history_entry, queue_item
 from .people import NotAllowed, People
+from .prompt_limits import PromptRefused, check_size, no_prompt
 from .relay import Relay
 from .submissions import Submissions
 
@@ -62,7 +65,7 @@ class Visits:
         submitted: list[str] = []
         try:
             await self._prepare(request, visit)
-            response = await handler(request)
+            response = await self._handle(request, handler)
             if visit.changes:
                 submitted = [change.item[1] for change in visit.changes if isinstance(change, Submit)]
                 for job_id in submitted:
@@ -73,6 +76,9 @@ class Visits:
                 await response.prepare(request)
                 await response.write_eof()
             return response
+        except PromptRefused as error:
+            log.warning("[comfyume] a prompt was refused: %s", error)
+            return error.answer()
         except InvalidJobId as error:
             return web.json_response(error_body("invalid_prompt_id", str(error)), status=400)
         except JobConflict as error:
@@ -86,6 +92,19 @@ class Visits:
             current_visit.reset(token)
             for job_id in submitted:
                 await self._relay.answered(job_id, visit.user)
+
+    @staticmethod
+    async def _handle(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let ComfyUI answer. What it stumbles over in a prompt is the prompt's fault."""
+        if request.method != "POST" or request.path.removeprefix("/api") != "/prompt":
+            return await handler(request)
+        try:
+            return await handler(request)
+        except (web.HTTPException, QueueError):
+            raise
+        except Exception as error:
+            log.debug("a prompt could not be read", exc_info=True)
+            raise no_prompt(error) from error
 
     async def _prepare(self, request: web.Request, visit: Visit) -> None:
         path = request.path.removeprefix("/api")
@@ -155,6 +174,9 @@ class Visits:
         target = body.get("prompt_id") if isinstance(body, dict) else None
         visit.interrupt_target = target if isinstance(target, str) and target else None
 
+    async def _check_size(self, request: web.Request, visit: Visit) -> None:
+        visit.is_large = await check_size(request)
+
     async def _read_nothing(self, _request: web.Request, _visit: Visit) -> None:
         return
 
@@ -168,7 +190,7 @@ class Visits:
         for method, pattern, preparation in (
             ("GET", "/ws", _read_count),
             ("GET", "/prompt", _read_count),
-            ("POST", "/prompt", _read_nothing),
+            ("POST", "/prompt", _check_size),
             ("GET", "/queue", _read_queue),
             ("POST", "/queue", _read_ids),
             ("POST", "/interrupt", _read_interrupt),
@@ -191,7 +213,7 @@ class Visits:
     async def _store_one(self, visit: Visit, change: Change) -> None:
         if isinstance(change, Submit):
             _check_id(change.item[1])
-            number = await self._queue.submit(await self._submissions.make(visit, change))
+            number = await self._submit(visit, change)
             server.next_number(int(abs(number)) + 1)
         elif isinstance(change, Cancel):
             if change.job_ids is None:
@@ -206,9 +228,25 @@ class Visits:
         elif isinstance(change, SetFlag):
             await self._asking.tell_all("free", flags={change.name: change.value})
 
+    async def _submit(self, visit: Visit, change: Submit) -> float:
+        try:
+            _check_number(change.item[0])
+            submission = await self._submissions.make(visit, change)
+            if visit.is_large:
+                # The others get their turn between its parts.
+                await asyncio.to_thread(submission.arguments)
+            return await self._queue.submit(submission)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise no_prompt(error) from error
+
 
 class InvalidJobId(Exception):
     """The id of a prompt is no UUID; older ComfyUI versions take any text."""
+
+
+def _check_number(number: float) -> None:
+    if not math.isfinite(number):
+        raise ValueError("the number in the queue is none")
 
 
 def _check_id(job_id: str) -> None:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import posixpath
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from ..blobs.delivery_notes import DeliveryNote, DeliveryNotes
 from ..blobs.digest import Digest, DigestCache
@@ -21,10 +24,10 @@ from ..blobs.http_server import UploadReceiver, announced_digest, serve_blob
 from ..blobs.placing import Placer
 from ..blobs.protocol import SMALL
 from ..blobs.store import BlobFolder
-from ..comfyui_seams import server
 from ..job_queue.errors import QueueError
 from ..job_queue.frontend_queue import FrontendQueue
-from .people import People
+
+log = logging.getLogger("comfyume")
 
 PATH = "/comfyume/worker/files/{job_id}"
 #: Jobs whose delivered files are remembered, so that a repeated delivery changes nothing.
@@ -56,21 +59,29 @@ class Wanted:
 
 
 class WorkerFiles:
-    """Serves input files to workers and takes their results."""
+    """Serves input files to workers and takes their results.
 
-    def __init__(self, queue: FrontendQueue, people: People, blobs: BlobFolder, notes: DeliveryNotes) -> None:
+    Args:
+        folder_of: a user's folder of a kind.
+        blobs: where results arrive.
+        notes: for what is delivered, so that it can be taken back if an attempt is lost.
+    """
+
+    def __init__(
+        self, queue: FrontendQueue, folder_of: Callable[[str, str], Path], blobs: BlobFolder, notes: DeliveryNotes
+    ) -> None:
         self._queue = queue
         self._notes = notes
-        self._people = people
+        self._folder_of = folder_of
         self._blobs = blobs
         self._receiver = UploadReceiver(blobs)
         self._digests = DigestCache()
         self._deliveries: OrderedDict[tuple[str, str], Deliveries] = OrderedDict()
 
-    def mount(self) -> None:
-        """Add the routes."""
-        server.add_route("GET", PATH, self.send)
-        server.add_route("PUT", PATH, self.take)
+    def mount(self, add_route: Callable[[str, str, Handler], object]) -> None:
+        """Add the routes, each by method, path and handler."""
+        add_route("GET", PATH, self.send)
+        add_route("PUT", PATH, self.take)
 
     async def _user_and_claim(self, request: web.Request) -> tuple[str, str]:
         claim = request.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -88,7 +99,7 @@ class WorkerFiles:
         wanted = (request.query.get("kind", ""), request.query.get("path", ""))
         if wanted not in await self._queue.files_of(request.match_info["job_id"]):
             raise web.HTTPNotFound(text="The job names no such file.")
-        root = self._people.folder_of(user, wanted[0]).resolve()
+        root = self._folder_of(user, wanted[0]).resolve()
         path = (root / wanted[1]).resolve()
         if not path.is_relative_to(root) or not path.is_file():
             raise web.HTTPNotFound(text=f"{wanted[1]} is no longer there.")
@@ -125,6 +136,9 @@ class WorkerFiles:
             return web.json_response({"offset": 0}, status=409)
         except NotEnoughSpace as error:
             return web.json_response({"error": str(error)}, status=507)
+        except OSError as error:
+            log.warning("[comfyume] a result cannot be kept: %s", error)
+            return web.json_response({"error": f"The frontend cannot keep the file: {error.strerror}"}, status=500)
         return web.json_response({"name": deliveries.names[key]})
 
     async def _receive_if_small(self, request: web.Request) -> tuple[Digest, Path | None, str, str]:
@@ -167,14 +181,14 @@ class WorkerFiles:
         return {
             note.asked: posixpath.basename(note.path)
             for note in self._notes.read(job_id, claim)
-            if note.asked and note.is_there(self._people.folder_of(note.user, note.kind))
+            if note.asked and note.is_there(self._folder_of(note.user, note.kind))
         }
 
     async def _place(
         self, deliveries: Deliveries, owner: tuple[str, str], wanted: Wanted, blob: Path, digest: Digest
     ) -> str:
         if wanted.kind not in deliveries.placers:
-            deliveries.placers[wanted.kind] = Placer(self._people.folder_of(wanted.user, wanted.kind))
+            deliveries.placers[wanted.kind] = Placer(self._folder_of(wanted.user, wanted.kind))
         placer = deliveries.placers[wanted.kind]
 
         def note(path: str, inode: int) -> None:

@@ -16,6 +16,7 @@ from ..job_queue.errors import QueueError
 from ..job_queue.jobs import MemoryNeed
 from .asking import Asking
 from .memory_needs import memory_need
+from .prompt_limits import FEW_NODES, readable, too_many_nodes
 
 log = logging.getLogger("comfyume")
 
@@ -150,16 +151,22 @@ class WorkshopNodes:
 
     async def check(self, prompt_id: str, prompt: dict[str, Any], outputs: list[str] | None) -> Verdict:
         """ComfyUI's check of a graph, for the workers that would run it."""
+        error = too_many_nodes(prompt)
+        if error is not None:
+            return Verdict(False, error, [], {})
         known = all(isinstance(node, dict) and "class_type" in node for node in prompt.values())
         capable = self._capable_workers(prompt) if known else []
         if capable and any(node["class_type"] in self._offer.checked_by_worker for node in prompt.values()):
             verdict = await self._ask_worker(capable, prompt_id, prompt, outputs)
             if verdict is not None:
-                return verdict
-        verdict = await validation.validate(prompt_id, prompt, outputs)
+                return readable(verdict)
+        if len(prompt) > FEW_NODES:
+            verdict = await asyncio.to_thread(validation.validate_now, prompt_id, prompt, outputs)
+        else:
+            verdict = await validation.validate(prompt_id, prompt, outputs)
         if verdict.valid and not capable and self._offer.workers:
             return self._nobody_can(prompt, verdict)
-        return verdict
+        return readable(verdict)
 
     def _capable_workers(self, prompt: dict[str, Any]) -> list[LiveWorker]:
         needs = self.needs_of(prompt)

@@ -120,7 +120,7 @@ class Courier:
         try:
             running.published[node_id] = await running.publisher.publish_outputs(outputs)
             return running.published[node_id]
-        except BlobError as error:
+        except (BlobError, OSError) as error:
             log.warning("[comfyume] results of job %s could not be delivered: %s", running.job.job_id, error)
             running.undelivered = error
             return outputs
@@ -234,7 +234,7 @@ class Courier:
             await self._make_sure(running)
             if not running.lost:
                 await running.publisher.publish_rest()
-        except BlobError as error:
+        except (BlobError, OSError) as error:
             running.undelivered = error
         return await self._hand_in(replace(finish, history_result={**finish.history_result, "outputs": outputs}))
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ..blobs.errors import BlobError
-
 
 def final_state(status: dict[str, Any]) -> str:
     """The state in which ComfyUI's status leaves a job."""
@@ -48,7 +46,7 @@ def timed_out_status(status: dict[str, Any], seconds: float) -> dict[str, Any]:
     return {**status, "messages": messages}
 
 
-def undelivered_status(job_id: str, status: dict[str, Any], error: BlobError) -> dict[str, Any]:
+def undelivered_status(job_id: str, status: dict[str, Any], error: Exception) -> dict[str, Any]:
     """The status of a job that ran, but whose results did not arrive: an error, never a success without its files."""
     messages = [entry for entry in status["messages"] if entry[0] != "execution_success"]
     data = {

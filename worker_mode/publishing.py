@@ -117,6 +117,7 @@ class Publisher:
 
         Raises:
             BlobError: when a file could not be delivered.
+            OSError: as the file system does.
         """
         if isinstance(outputs, dict):
             if isinstance(outputs.get("filename"), str):
@@ -133,6 +134,7 @@ class Publisher:
 
         Raises:
             BlobError: when a file could not be delivered.
+            OSError: as the file system does.
         """
         for subfolder, name in sorted(_files_below(self._folders["output"])):
             local = Place("output", subfolder, name)

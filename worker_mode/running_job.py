@@ -41,7 +41,7 @@ class RunningJob:
     lost: bool = False
     began: float = field(default_factory=time.monotonic)
     timed_out: float | None = None
-    undelivered: BlobError | None = None
+    undelivered: BlobError | OSError | None = None
     is_saved: bool = False
     published: dict[str, Any] = field(default_factory=dict)
     waiting: list[Event] = field(default_factory=list)

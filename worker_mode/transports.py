@@ -57,6 +57,10 @@ class Transport(Protocol):
 
         Returns:
             The name that it has there.
+
+        Raises:
+            BlobError: it could not be brought.
+            OSError: as the file system does.
         """
 
 
@@ -145,7 +149,10 @@ class HttpTransport:
         digest = await _blocking(source, partial(digest_file, source))
         query = urlencode({"kind": kind, "subfolder": subfolder, "name": name})
         reply = await upload(self._sessions.get(), f"{self._files}?{query}", source, digest, headers=self._headers)
-        return str(reply["name"])
+        final = reply.get("name")
+        if not isinstance(final, str):
+            raise TransferFailed("Uploading to", self._files, "its answer names no file", "See the frontend's log.")
+        return final
 
 
 class Transports:

@@ -86,7 +86,8 @@ def test_what_is_wrong_is_answered_as_comfyui_answers(room: Room, vanilla: Comfy
         pytest.skip("this ComfyUI does not refuse it")
     path, body = WRONG[case]
     ours, theirs = post(room.frontend.address, path, body), post(vanilla.address, path, body)
-    assert ours[0] == theirs[0]
+    # ComfyUI stumbles over some of these, and says that it is its own mistake.
+    assert ours[0] == (400 if theirs[0] == 500 and path == "/prompt" else theirs[0])
     assert ours[0] >= 400
     if theirs[0] == 400 and theirs[1].startswith(b"{"):
         mine, wanted = json.loads(ours[1]), json.loads(theirs[1])

@@ -15,10 +15,13 @@ from . import (
     kills,
     lost_replies,
     order,
+    outputs,
     pauses,
     poison,
     same_submits,
+    sizes,
     store_kills,
+    whole_room,
 )
 from .reports import Report
 from .stage import Stage
@@ -56,6 +59,9 @@ GROUPS = [
     Group(("G15",), full_store.run, 1, 50),
     Group(("G11",), cancels.run, 24, 2000),
     Group(("G8",), same_submits.run, 20, 1000),
+    Group(("G16",), outputs.run, 25, 300),
+    Group(("G18",), sizes.run, 24, 800),
     Group(("G2", "G4"), kills.run, 6, 1000, is_alone=True),
     Group(("G5",), busy.run, 2, 200, is_alone=True),
+    Group(("G19",), whole_room.run, 1, 3, is_alone=True),
 ]

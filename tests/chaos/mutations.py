@@ -20,13 +20,26 @@ from .groups import Group
 from .reports import VIOLATED
 
 #: What the trials need of the repository.
-PARTS = ("job_queue", "worker_mode", "comfyui_seams", "blobs", "tests/harness", "tests/chaos")
-FILES = ("__init__.py", "settings.py", "shared_folder.py")
+PARTS = (
+    "job_queue",
+    "worker_mode",
+    "server_routes",
+    "comfyui_seams",
+    "blobs",
+    "comfyume_nodes",
+    "commands",
+    "web",
+    "workflows",
+    "tests/node_packs",
+    "tests/harness",
+    "tests/chaos",
+)
+FILES = ("__init__.py", "roles.py", "settings.py", "shared_folder.py")
 #: Seconds that trials of broken code wait for a job that may never end.
 PATIENCE = 15
 NOTICED = "noticed"
 #: Seconds that the trials of one mutation may take.
-LONGEST = 240
+LONGEST = 360
 
 
 @dataclass(frozen=True)
@@ -254,6 +267,91 @@ MUTATIONS = [
         f"{LUA}/submit.lua",
         "local sequence = redis.call(",
         "proceed_when_full()\nlocal sequence = redis.call(",
+    ),
+    Mutation(
+        "G16",
+        "what did not arrive is nobody's business",
+        "worker_mode/courier.py",
+        "            if running.undelivered is not None:\n",
+        "            if False:\n",
+    ),
+    Mutation(
+        "G16",
+        "a small file is not compared with its hash",
+        "blobs/store.py",
+        "        if found != digest:\n",
+        "        if False:\n",
+    ),
+    Mutation(
+        "G16",
+        "a large file is not compared with its hash",
+        "blobs/store.py",
+        "            if found != sha256:\n",
+        "            if False:\n",
+    ),
+    Mutation(
+        "G16",
+        "a copy is made under the name that it is to have",
+        "blobs/placing.py",
+        "        with staged_copy(source, folder) as staged:\n",
+        "        if __import__('shutil').copyfile(source, folder / name):\n            return name\n"
+        "        with staged_copy(source, folder) as staged:\n",
+    ),
+    Mutation(
+        "G16",
+        "a file that the disk does not take ends the events",
+        "worker_mode/courier.py",
+        "        except (BlobError, OSError) as error:\n            log.warning",
+        "        except BlobError as error:\n            log.warning",
+    ),
+    Mutation(
+        "G18",
+        "a body may have any number of bytes and values",
+        "server_routes/visits.py",
+        "        visit.is_large = await check_size(request)\n",
+        "        visit.is_large = True\n",
+    ),
+    Mutation(
+        "G18",
+        "what cannot be read is the server's mistake",
+        "server_routes/visits.py",
+        "            raise no_prompt(error) from error\n\n    async def _prepare",
+        "            raise\n\n    async def _prepare",
+    ),
+    Mutation(
+        "G18",
+        "NaN is a number",
+        "job_queue/jobs.py",
+        "allow_nan=False",
+        "allow_nan=True",
+    ),
+    Mutation(
+        "G18",
+        "a body may have any number of values",
+        "server_routes/prompt_limits.py",
+        "MOST_VALUES = 120_000",
+        "MOST_VALUES = 120_000_000",
+    ),
+    Mutation(
+        "G19",
+        "a submit holds up everybody",
+        "server_routes/visits.py",
+        "            number = await self._submit(visit, change)\n",
+        "            __import__('time').sleep(0.7)\n            number = await self._submit(visit, change)\n",
+    ),
+    Mutation(
+        "G19",
+        "a claim takes the store a while",
+        f"{LUA}/claim.lua",
+        "return claim_next(",
+        "for step = 1, 30000000 do local waste = step * step end\nreturn claim_next(",
+    ),
+    Mutation(
+        "G19",
+        "browsers hear of their own submits alone",
+        "server_routes/relay.py",
+        "                self._post(sid, job.job_id, job.attempt, *its)\n",
+        "                job.user == 'local' and self._post(sid, job.job_id, job.attempt, *its)\n",
     ),
     Mutation(
         "G17",

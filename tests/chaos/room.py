@@ -87,8 +87,8 @@ class Room:
         self.listening = connect_listening(self.store.url)
         self.raw: Any = connect_async(self.store.url, timeout=30.0)
         self.queue = FrontendQueue(self.client, self.keys, history_size=HISTORY, history_days=1.0, lease=LEASE)
-        notes = DeliveryNotes(self.shared / NOTES / self.keys.workshop)
-        self.lost_files = LostFiles(self.queue, notes, lambda _, kind: self.shared / kind)
+        self.notes = DeliveryNotes(self.shared / NOTES / self.keys.workshop)
+        self.lost_files = LostFiles(self.queue, self.notes, lambda _, kind: self.shared / kind)
         self._envelope = {"shared": {"mark": mark, "folders": {kind: kind for kind in ("input", "output", "temp")}}}
         environment = {
             "COMFYUME_MODE": "worker",

@@ -87,7 +87,9 @@ def run_here(group: Group, options: argparse.Namespace) -> int:
         figures.write(options.figures, reports, how(options))
     violated = any(report.violations for report in reports)
     if options.logs:
-        shutil.copytree(folder, options.logs, dirs_exist_ok=True, ignore=shutil.ignore_patterns("shared", "*.sock"))
+        # A ComfyUI's folder has links, one of them to this repository.
+        ignored = shutil.ignore_patterns("shared", "*.sock")
+        shutil.copytree(folder, options.logs, symlinks=True, dirs_exist_ok=True, ignore=ignored)
     if violated and not options.logs:
         print(f"records: {folder}")
     else:

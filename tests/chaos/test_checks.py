@@ -11,7 +11,10 @@ from comfyume.tests.chaos.cancels import one_winner
 from comfyume.tests.chaos.clocks import is_time_of_day
 from comfyume.tests.chaos.kills import waits
 from comfyume.tests.chaos.order import in_order, served_meanwhile
+from comfyume.tests.chaos.outputs import all_or_nothing
 from comfyume.tests.chaos.record import Entry, History
+from comfyume.tests.chaos.sizes import never_held, refused_well
+from comfyume.tests.chaos.whole_room import FULL, all_heard, all_took, in_time
 
 
 def entry(what: str, job: str = "j", at: float = 0.0, **data: Any) -> Entry:
@@ -108,3 +111,71 @@ def test_a_time_of_the_day_is_known_in_any_unit() -> None:
 
     assert all(is_time_of_day(str(int(time.time() * scale)).encode()) for scale in (1, 1e3, 1e6, 1e9))
     assert not any(map(is_time_of_day, [b"", b"2000", b"86400000", b"abc", str(time.monotonic_ns() // 1000).encode()]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({}, ""),
+        ({"found": ["1 bytes, a", "1 bytes, b"]}, ""),
+        ({"found": ["1 bytes, a"]}, "is done"),
+        ({"found": ["1 bytes, a", "nothing"]}, "is done"),
+        ({"found": ["1 bytes, a", "1 bytes, c"]}, "is done"),
+        ({"state": "running"}, "is running"),
+        ({"state": "error", "found": [], "why": "No space left on the person's disk"}, ""),
+        ({"state": "error", "found": [], "why": "no"}, "says no more"),
+        ({"state": "error", "why": "No space left on the person's disk"}, "names files"),
+        ({"state": "error", "found": [], "why": "x" * 30, "may_fail": False}, "although the fault"),
+    ],
+)
+def test_a_job_has_all_of_its_files_or_says_why_not(changes: dict[str, Any], complaint: str) -> None:
+    files = ["1 bytes, b", "1 bytes, a"]
+    fields = {"state": "done", "found": files, "wanted": files, "why": "", "fault": "reset", "may_fail": True}
+    found = all_or_nothing(entry("looked", **{**fields, **changes}))
+    assert bool(found) == bool(complaint)
+    assert all(complaint in sentence for sentence in found)
+
+
+@pytest.mark.parametrize(
+    ("status", "may_pass", "is_told", "pending", "is_right"),
+    [
+        (413, False, True, 0, True),
+        (400, True, True, 0, True),
+        (200, True, True, 1, True),
+        (200, False, True, 1, False),
+        (200, True, True, 0, False),
+        (500, False, True, 0, False),
+        (0, True, True, 0, False),
+        (400, False, False, 0, False),
+        (400, False, True, 1, False),
+    ],
+)
+def test_what_is_no_prompt_is_refused(status: int, may_pass: bool, is_told: bool, pending: int, is_right: bool) -> None:
+    posted = entry("posted", kind="x", size=1, status=status, may_pass=may_pass, is_told=is_told)
+    read = entry("read", kind="x", status=200, pending=pending, accepted=status == 200)
+    assert (refused_well(History([posted, read])) == []) == is_right
+
+
+def test_a_queue_that_cannot_be_read_is_noticed() -> None:
+    assert refused_well(History([entry("read", kind="x", status=0, pending=0, accepted=False)])) != []
+
+
+@pytest.mark.parametrize(("held", "cpu", "is_held"), [(0.2, 0.15, True), (0.2, 0.05, False), (0.05, 0.2, False)])
+def test_what_holds_the_loop_is_computing(held: float, cpu: float, is_held: bool) -> None:
+    posted = Entry("posted", 1.0, 2.0, "", {"kind": "x"})
+    stall = entry("stall", "", 1.5, begin=1.5, end=1.5 + held, held=held, cpu=cpu)
+    assert bool(never_held(History([posted, stall]))) == is_held
+    later = entry("stall", "", 3.0, begin=3.0, end=4.0, held=1.0, cpu=1.0)
+    assert never_held(History([posted, later])) == []
+
+
+def test_a_room_is_carried_when_submits_claims_and_ends_come_in_time() -> None:
+    submit, claim = Entry("submit", 0.0, 0.05, "j", {"status": 200}), entry("claim", took=0.01)
+    end, stop = entry("end", at=1.0, client="tab"), entry("stopped", "", at=2.0)
+    history = History([submit, claim, end, stop, entry("browser", "", client="tab", heard=["j"])])
+    assert all_took(history) + all_heard(history) + in_time(history, FULL) == []
+    assert all_heard(History([end, stop, entry("browser", "", client="tab", heard=[])])) != []
+    assert all_heard(History([entry("end", at=3.0, client="tab"), stop])) == []
+    assert len(in_time(History([Entry("submit", 0.0, 0.2, "j", {}), entry("claim", took=0.1)]), FULL)) == 2
+    assert in_time(History(), FULL) != []
+    assert all_took(History([Entry("submit", 0.0, 0.2, "j", {"status": 503})])) != []

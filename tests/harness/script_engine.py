@@ -167,11 +167,12 @@ class ScriptEngine:
                 return {"outputs": {}, "meta": {}}, Status("error", False, messages)
             progress = {"value": step + 1, "max": script.steps, "prompt_id": job_id, "node": "1"}
             self.tell("progress", progress, client)
-        # As ComfyUI's nodes do: behind the highest number in the folder.
-        first = highest_number(output, "script") + 1
-        names = [f"script_{first + index:05}_.bin" for index in range(script.files)]
-        for index, name in enumerate(names):
-            (output / name).write_bytes(content(job_id, running.job.claim, index, script.bytes))
+        try:
+            names = self._save(script, running, output)
+        except OSError as error:
+            failed = {"exception_message": str(error), "exception_type": type(error).__name__, "traceback": []}
+            say("execution_error", {"node_id": "1", "node_type": NODE, "executed": [], **failed})
+            return {"outputs": {}, "meta": {}}, Status("error", False, messages)
         self.die_if(script, "written")
         images = [{"filename": name, "subfolder": "", "type": "output"} for name in names]
         outputs = {"images": images, "claim": [running.job.claim]}
@@ -180,6 +181,15 @@ class ScriptEngine:
         say("execution_success", {})
         meta = {"1": {"node_id": "1", "display_node": "1", "parent_node": None, "real_node_id": "1"}}
         return {"outputs": {"1": outputs}, "meta": meta}, Status("success", True, messages)
+
+    @staticmethod
+    def _save(script: Script, running: RunningJob, output: Path) -> list[str]:
+        """Write the files, as ComfyUI's nodes do behind the highest number in the folder; returns their names."""
+        first = highest_number(output, "script") + 1
+        names = [f"script_{first + index:05}_.bin" for index in range(script.files)]
+        for index, name in enumerate(names):
+            (output / name).write_bytes(content(running.job.job_id, running.job.claim, index, script.bytes))
+        return names
 
     def _pass_time(self, script: Script) -> bool:
         """Let one step pass; False when it was interrupted."""

@@ -12,15 +12,23 @@ import os
 import runpy
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import aiohttp
 
 runpy.run_path(str(Path(__file__).with_name("package.py")))["register"]()
 
 from comfyume import settings as settings_module  # noqa: E402 - importable from here on
+from comfyume.blobs import http_client  # noqa: E402
 from comfyume.job_queue.worker_queue import Reports  # noqa: E402
 from comfyume.tests.harness.script_engine import Script, ScriptEngine  # noqa: E402
+from comfyume.worker_mode import transports  # noqa: E402
 from comfyume.worker_mode.worker import Worker  # noqa: E402
+
+#: Seconds after which a transfer is given up, and half of which a silent server has; a quarter of an hour without it.
+PATIENCE = "CHAOS_TRANSFER_PATIENCE"
 
 
 def die_behind_finish(engine: ScriptEngine, worker: Worker) -> None:
@@ -37,11 +45,20 @@ def die_behind_finish(engine: ScriptEngine, worker: Worker) -> None:
     Reports.end = end_or_die  # type: ignore[method-assign]
 
 
+def hurry(patience: float) -> None:
+    """Give transfers up sooner."""
+    http_client._STALL_SECONDS = patience / 2
+    http_client._TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=patience / 2, sock_read=patience / 2)
+    transports.upload = partial(http_client.upload, retries=4, away=patience)  # type: ignore[assignment]
+
+
 async def run(system: Path, log: Path) -> None:
     """Work until SIGTERM."""
     settings = settings_module.load(os.environ)
     if settings.redis_url is None:
         raise SystemExit("COMFYUME_REDIS_URL is not set")
+    if PATIENCE in os.environ:
+        hurry(float(os.environ[PATIENCE]))
     loop = asyncio.get_running_loop()
     told_to_stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, told_to_stop.set)

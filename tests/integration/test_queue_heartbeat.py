@@ -145,7 +145,8 @@ from comfyume.job_queue.keys import Keys
 from comfyume.job_queue.worker_queue import WorkerIdentity
 from comfyume.worker_mode.heartbeat_process import HeartbeatProcess, Limits
 limits = Limits(60, [1, 1])
-heartbeat = HeartbeatProcess(url, Keys(workshop), WorkerIdentity(name, instance, 1.0), Path(folder), lambda *words: None, limits)
+who = WorkerIdentity(name, instance, 1.0)
+heartbeat = HeartbeatProcess(url, Keys(workshop), who, Path(folder), lambda *words: None, limits)
 heartbeat.watch(job, claim)
 heartbeat.start()
 while heartbeat._process is None:

@@ -8,6 +8,7 @@ import io
 import os
 
 import pytest
+from aiohttp import web
 
 from comfyume.blobs import store
 from comfyume.blobs.arriving import ArrivingBlob
@@ -146,3 +147,20 @@ async def test_more_than_announced_is_refused_and_dropped(frontend, session, mak
     async with session.put(f"{frontend.url}/x", data=io.BytesIO(source.read_bytes()), headers=headers) as response:
         assert response.status == 400
     assert leftovers(frontend.folder) == []
+
+
+@pytest.mark.parametrize("size", [1000, 5 * MIB])
+@pytest.mark.parametrize("answer", ["<html>Sign in</html>", '{"name": "a', "[]", ""])
+async def test_a_success_that_is_not_the_servers_is_asked_again(frontend, session, make, size, answer):
+    source, digest = make(size)
+
+    async def a_proxy(request):
+        if len(frontend.requests) > 1:
+            return None
+        await request.content.read()
+        return web.Response(text=answer, content_type="application/json")
+
+    frontend.before = a_proxy
+    reply = await upload(session, f"{frontend.url}/x", source, digest)
+    assert reply["name"] == digest.sha256
+    assert frontend.folder.path(digest.sha256).read_bytes() == source.read_bytes()
