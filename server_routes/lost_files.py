@@ -24,6 +24,7 @@ class LostFiles:
         self._queue = queue
         self._notes = notes
         self._folder_of = folder_of
+        self._complained: set[str] = set()
 
     async def look(self) -> None:
         """Take back the files of claims that were lost, and forget the notes of those that have ended.
@@ -46,7 +47,9 @@ class LostFiles:
                     self._take_back(job_id, claim)
                 self._notes.forget(job_id, claim)
             except OSError as error:
-                log.warning("[comfyume] files of a lost attempt at job %s are left: %s", job_id, error)
+                if claim not in self._complained:
+                    self._complained.add(claim)
+                    log.warning("[comfyume] the notes of job %s, or files of a lost attempt, stay: %s", job_id, error)
 
     def _take_back(self, job_id: str, claim: str) -> None:
         for note in self._notes.read(job_id, claim):

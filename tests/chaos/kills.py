@@ -33,7 +33,7 @@ async def run(stage: Stage, trials: int) -> list[Report]:
     async def in_room(index: int, share: int) -> History:
         return await _room(stage, index, share)
 
-    return judge(await spread(trials, ROOMS if stage.is_full else 1, in_room), is_strict=stage.is_strict)
+    return judge(await spread(trials, ROOMS if stage.is_full else 1, in_room))
 
 
 async def _room(stage: Stage, index: int, trials: int) -> History:
@@ -122,7 +122,7 @@ def waits(history: History) -> list[float]:
     return found
 
 
-def judge(histories: list[History], *, is_strict: bool) -> list[Report]:
+def judge(histories: list[History]) -> list[Report]:
     """What became of it all, room by room."""
     found: list[str] = []
     left: list[str] = []
@@ -133,8 +133,7 @@ def judge(histories: list[History], *, is_strict: bool) -> list[Report]:
         found += [f"no worker died at the step {step}" for step in STEPS if step not in tried]
         left += checks.left_behind(history)
         waited += waits(history)
-    if is_strict:
-        found += left
+    found += left
     kills = sum(len(history.of("kill")) for history in histories)
     at_steps = sum(len(history.of("run dies")) for history in histories)
     slow = quantile(waited, 0.99) > LEASE + REQUEUE_SLACK

@@ -43,7 +43,7 @@ async def run(stage: Stage, trials: int) -> list[Report]:
     found: list[str] = []
     for history, lost_there, violations in outcomes:
         lost += lost_there
-        found += violations + checks.sound(history) + ran_once(history, is_strict=stage.is_strict)
+        found += violations + checks.sound(history) + ran_once(history)
     found += [f"only {lost[script]} replies to {script} were lost" for script in ALL if lost[script] < trials]
     return [
         Report(
@@ -159,19 +159,11 @@ async def _leftovers(room: Room) -> dict[str, int]:
     }
 
 
-def ran_once(history: History, *, is_strict: bool) -> list[str]:
-    """Each job was begun once, by its first attempt.
-
-    Args:
-        is_strict: also when the reply that was lost is the one that hands the job over. The worker then waits on for as
-            long as it waits for work, which is longer than the lease of these trials.
-    """
+def ran_once(history: History) -> list[str]:
+    """Each job was begun once, by its first attempt."""
     runs = Counter(entry.job for entry in history.of("run begin"))
     found = [f"job {job} ran {runs[job]} times" for job in checks.acknowledged(history) if runs[job] != 1]
-    handed_over = {entry.job for entry in history.of("submit") if entry.data.get("loses") == HANDED_OVER}
     for entry in history.of("final"):
-        if entry.job in handed_over and not is_strict:
-            continue
         if entry.data["attempt"] != "1" or entry.data["lost"]:
             found.append(f"job {entry.job} took {entry.data['attempt']} attempts")
     return found

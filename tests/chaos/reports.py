@@ -99,11 +99,5 @@ def page(reports: Sequence[Report], how: str, machine: str) -> str:
         "|---|---|---|---|---|---|---|---|---|",
         *(report.row() for report in reports),
         "",
-        "What is known not to hold yet: an attempt that is lost between the delivery of a file and its end leaves it",
-        "with the person (no result names it), and so does a worker that wakes up late on a shared folder; and a node",
-        "that holds the interpreter's lock is not ended by `COMFYUME_JOB_TIMEOUT` before it lets go. After a line",
-        "that was half open, a worker has a job again 11 to 13 s later, not within 10, and may not hear frontends for",
-        "as long.",
-        "",
     ]
     return "\n".join(lines)

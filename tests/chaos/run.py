@@ -40,7 +40,6 @@ def main() -> int:
     parser.add_argument("--save", type=Path, metavar="PAGE", help="write all figures to this page, as docs/chaos.md")
     parser.add_argument("--merge", action="store_true", help="run nothing, write the page from the figures kept")
     parser.add_argument("--logs", type=Path, help="folder for the records; without it they are kept after a violation")
-    parser.add_argument("--strict", action="store_true", help="what is known and waits to be mended is a violation too")
     parser.add_argument("--patience", type=float, default=60.0, help="seconds to wait for jobs that should end")
     parser.add_argument(
         "--mutations", action="store_true", help="break the code on purpose and see each checker notice"
@@ -69,7 +68,7 @@ def run_here(group: Group, options: argparse.Namespace) -> int:
     folder = Path(tempfile.mkdtemp(prefix="chaos"))
     is_full = options.full or options.share > 0
     trials = options.trials or max(group.short, round(group.full * (1.0 if options.full else options.share)))
-    stage = Stage(folder, options.seed, options.patience, options.strict, is_full)
+    stage = Stage(folder, options.seed, options.patience, is_full)
     began = time.monotonic()
     try:
         reports = asyncio.run(group.run(stage, trials))
@@ -117,7 +116,7 @@ async def run_apart(group: Group, folder: Path, options: argparse.Namespace) -> 
     arguments += [
         word for name in ("trials", "logs") if (value := getattr(options, name)) for word in (f"--{name}", str(value))
     ]
-    arguments += [f"--{name}" for name in ("full", "strict") if getattr(options, name)]
+    arguments += ["--full"] if options.full else []
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         __file__,

@@ -28,14 +28,11 @@ class Stage:
             the test suite has time for.
         gate: workers that start go through it, lest many of them take all cores from those that work.
         patience: seconds to wait for jobs that should end.
-        is_strict: whether that is a violation too which is known and waits to be mended: a file that a lost attempt
-            left at its person's, and a job that is given to another worker since its handing over was not heard.
     """
 
     folder: Path
     seed: int
     patience: float = 60.0
-    is_strict: bool = False
     is_full: bool = False
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STARTING))
     _records: list[Record] = field(default_factory=list)
