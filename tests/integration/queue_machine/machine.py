@@ -7,13 +7,18 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from comfyume.job_queue.jobs import QueueMode
 
+from .constants import PATIENCE_MS, SHORT_LOAD_MS, USUAL_AFFINITY_MS, USUAL_MS
 from .frontend_steps import MODES, WISH, FrontendSteps
 from .stage import PICK
-from .things import LEVELS, WORKERS
-from .worker_steps import WorkerSteps
+from .things import KINDS, USERS, WORKERS
+from .worker_steps import Shift, WorkerSteps
 
 #: Longer than whatever the scripts wait for.
 LONG_AGO = 1000.0
+#: What each person of a rush wants first and then, and how many milliseconds each job takes.
+FIRST = st.permutations(["film", "image", "poster", "sketch"])
+THEN = st.lists(st.sampled_from(sorted(KINDS)), max_size=len(USERS))
+RUNS = st.lists(st.sampled_from([500, *[USUAL_AFFINITY_MS // 3 + 1] * 3]), min_size=3, max_size=6)
 
 
 class QueueMachine(FrontendSteps, WorkerSteps):
@@ -24,12 +29,36 @@ class QueueMachine(FrontendSteps, WorkerSteps):
     submit_2 = FrontendSteps.submit
     an_old_claim_speaks_2 = WorkerSteps.an_old_claim_speaks
 
-    @initialize(mode=MODES, wishes=st.lists(WISH, max_size=6))
-    def open(self, mode: QueueMode, wishes: list[tuple[str, str, str | float]]) -> None:
+    @initialize(mode=MODES, wishes=st.lists(WISH, max_size=6), is_new=st.booleans())
+    def open(self, mode: QueueMode, wishes: list[tuple[str, str, str | float]], is_new: bool) -> None:
         self.set_mode(mode)
+        if not is_new:
+            self.learn_how_long_jobs_take()
         self.submit(wishes)
         for worker in WORKERS:
             self.start(worker, former_is_dead=False)
+
+    def learn_how_long_jobs_take(self) -> None:
+        """To run, and in a second round, in which each loads its models again, to load."""
+        self.start("big-1", former_is_dead=False)
+        process = self.processes["big-1"]
+        for ms in (500, 8_000):
+            for user, kind in zip(USERS, ("film", "image", "sketch", "poster"), strict=True):
+                self.send(f"job-{len(self.model.jobs)}", user, kind, "first", "back")
+                for _ in ("it claims the job", "it ends it"):
+                    self.do(process, Shift(0, "done", ms, None, None, goes_on=False, hears=True))
+
+    @precondition(lambda self: self.processes)
+    @rule(pick=PICK, first=FIRST, then=THEN, ms=RUNS)
+    def a_rush(self, pick: int, first: list[str], then: list[str], ms: list[int]) -> None:
+        """Several people want more than one worker can do, so that it passes over some of them."""
+        process = self.pick(pick, list(self.processes.values()))
+        self.submit([(user, kind, "back") for kinds in (first, then) for user, kind in zip(USERS, kinds, strict=False)])
+        for each in ms:
+            self.do(process, Shift(0, "done", each, None, None, goes_on=True, hears=True))
+            self.agree_on_everything()
+
+    a_rush_2 = a_rush_3 = a_rush
 
     @precondition(lambda self: self.model.leases)
     @rule(pick=PICK)
@@ -42,12 +71,12 @@ class QueueMachine(FrontendSteps, WorkerSteps):
         """Another may have its job when it speaks again. One step, so that it happens often enough to one job."""
         process = self.pick(pick, list(self.processes.values()))
         if process.has is None:
-            self.claim(process)
+            self.claim(process, None)
         if process.has is not None:
             self.end_lease(process.has.job.job_id)
         self.sweep()
         for other in [other for other in self.free() if other is not process]:
-            self.claim(other)
+            self.claim(other, None)
         if speaks:
             self.beat(process)
 
@@ -96,7 +125,7 @@ class QueueMachine(FrontendSteps, WorkerSteps):
         self.store.end_key("grace")
         self.model.is_grace = False
 
-    @rule(level=st.sampled_from([level for level in LEVELS if level != "front"]))
-    def a_level_has_waited_for_long(self, level: str) -> None:
-        self.store.set_last_served(level, LONG_AGO)
-        self.model.overdue.add(level)
+    @rule(ms=st.sampled_from([SHORT_LOAD_MS, 10 * USUAL_MS, PATIENCE_MS, *(USUAL_AFFINITY_MS // n for n in (1, 2, 3))]))
+    def time_passes(self, ms: int) -> None:
+        """For everything that the scripts reckon with but the lives of leases and workers."""
+        self.store.let_pass(ms)
