@@ -1,6 +1,7 @@
 """Runs many sequences of the queue's machine on a store of its own, and prints what came of them.
 
     python tests/integration/queue_machine/trials.py [--sequences 10000] [--steps 50] [--seed N] [--minutes M]
+    python tests/integration/queue_machine/trials.py --mutations [--seed N]
 
 The normal tests run a few of them. A sequence that fails is made as short as possible and printed as a program; the
 same seed finds it again.
@@ -11,20 +12,25 @@ from __future__ import annotations
 import argparse
 import random
 import runpy
+import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import redis
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 if __name__ == "__main__":
     runpy.run_path(str(Path(__file__).resolve().parents[2] / "harness" / "package.py"))["register"]()
 
+from comfyume.job_queue.errors import StoreRefused
+from comfyume.job_queue.scripts import source
 from comfyume.tests.harness.processes import RedisServer
 from comfyume.tests.integration.queue_machine.machine import QueueMachine
+from comfyume.tests.integration.queue_machine.mutations import MUTATIONS
 
 #: Sequences that Hypothesis plans together; each batch has the next seed.
 BATCH = 250
@@ -35,8 +41,22 @@ def store_in(folder: Path) -> RedisServer:
     return RedisServer(folder, port=None, fsync="no", options={"hash-max-ziplist-value": "1024"})
 
 
-def run_sequences(server: RedisServer, *, sequences: int, steps: int, first_seed: int) -> Counter[str]:
+def run_sequences(
+    server: RedisServer,
+    *,
+    sequences: int,
+    steps: int,
+    first_seed: int,
+    is_shortened: bool = True,
+    read: Callable[[str], str] = source,
+    tally: Counter[str] | None = None,
+) -> Counter[str]:
     """Run sequences of this many steps.
+
+    Args:
+        is_shortened: whether the shortest sequence is looked for that shows a disagreement.
+        read: gives the text of a script.
+        tally: counts the answers, else a new one does.
 
     Returns:
         How often each answer was given; ``sequences`` and ``steps`` among them.
@@ -44,20 +64,48 @@ def run_sequences(server: RedisServer, *, sequences: int, steps: int, first_seed
     Raises:
         AssertionError: the store and the model disagree; the shortest sequence that shows it is printed.
     """
-    tally: Counter[str] = Counter()
+    tally = Counter() if tally is None else tally
     with redis.Redis.from_url(server.url) as client:
-        attributes = {"url": server.url, "client": client, "tally": tally}
+        attributes = {"url": server.url, "client": client, "tally": tally, "read": staticmethod(read)}
         run_state_machine_as_test(
             seed(first_seed)(type("SeededMachine", (QueueMachine,), attributes)),  # type: ignore[arg-type]
             settings=settings(
                 max_examples=sequences,
                 stateful_step_count=steps,
                 deadline=None,
+                report_multiple_bugs=is_shortened,
                 database=None,
+                phases=[Phase.generate, Phase.shrink] if is_shortened else [Phase.generate],
                 suppress_health_check=list(HealthCheck),
             ),
         )
     return tally
+
+
+def try_mutations(server: RedisServer, *, sequences: int, steps: int, first_seed: int) -> int:
+    """Break the scripts on purpose, and print after how many sequences the machine noticed; returns what it missed."""
+    missed = 0
+    for mutation in MUTATIONS:
+        tally: Counter[str] = Counter()
+        verdict = "MISSED"
+        if mutation.places() != 1:
+            verdict = f"fits {mutation.places()} places, not one"
+        else:
+            try:
+                run_sequences(
+                    server,
+                    sequences=sequences,
+                    steps=steps,
+                    first_seed=first_seed,
+                    is_shortened=False,
+                    read=mutation.read,
+                    tally=tally,
+                )
+            except (AssertionError, LookupError, redis.RedisError, StoreRefused):
+                verdict = "noticed"
+        missed += verdict != "noticed"
+        print(f"{mutation.rule:12} {verdict} after {tally['sequences']:4}: {mutation.title}", flush=True)
+    return missed
 
 
 def main() -> None:
@@ -67,15 +115,31 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--minutes", type=float, default=60.0, help="no further batch is begun after so long")
+    parser.add_argument("--long", action="store_true", help="print the first sequence that fails as it is")
+    parser.add_argument("--mutations", action="store_true", help="break the scripts on purpose, and see each noticed")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
+    if options.mutations:
+        with tempfile.TemporaryDirectory(prefix="cfm") as folder, store_in(Path(folder)) as server:
+            sys.exit(
+                try_mutations(
+                    server, sequences=min(BATCH, options.sequences), steps=options.steps, first_seed=options.seed
+                )
+                > 0
+            )
     tally: Counter[str] = Counter()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="cfm") as folder, store_in(Path(folder)) as server:
         batch = 0
         while tally["sequences"] < options.sequences and time.monotonic() - began < options.minutes * 60:
             size = min(BATCH, options.sequences - tally["sequences"])
-            tally += run_sequences(server, sequences=size, steps=options.steps, first_seed=options.seed + batch)
+            tally += run_sequences(
+                server,
+                sequences=size,
+                steps=options.steps,
+                first_seed=options.seed + batch,
+                is_shortened=not options.long,
+            )
             batch += 1
             print(f"{tally['sequences']} sequences, {time.monotonic() - began:.0f} s", flush=True)
     seconds = time.monotonic() - began
