@@ -8,7 +8,7 @@ from hypothesis.stateful import initialize, precondition, rule
 from comfyume.job_queue.jobs import QueueMode
 
 from .constants import PATIENCE_MS, SHORT_LOAD_MS, USUAL_AFFINITY_MS, USUAL_MS
-from .frontend_steps import MODES, WISH, FrontendSteps
+from .frontend_steps import MODES, SHARE, WISH, FrontendSteps
 from .stage import PICK
 from .things import KINDS, USERS, WORKERS
 from .worker_steps import Shift, WorkerSteps
@@ -19,6 +19,8 @@ LONG_AGO = 1000.0
 FIRST = st.permutations(["film", "image", "poster", "sketch"])
 THEN = st.lists(st.sampled_from(sorted(KINDS)), max_size=len(USERS))
 RUNS = st.lists(st.sampled_from([500, *[USUAL_AFFINITY_MS // 3 + 1] * 3]), min_size=3, max_size=6)
+#: Milliseconds after each of which it is looked whether loading is worth it by now.
+WAITS = st.lists(st.sampled_from([1_000, 20_000, 40_000]), max_size=4)
 
 
 class QueueMachine(FrontendSteps, WorkerSteps):
@@ -29,9 +31,10 @@ class QueueMachine(FrontendSteps, WorkerSteps):
     submit_2 = FrontendSteps.submit
     an_old_claim_speaks_2 = WorkerSteps.an_old_claim_speaks
 
-    @initialize(mode=MODES, wishes=st.lists(WISH, max_size=6), is_new=st.booleans())
-    def open(self, mode: QueueMode, wishes: list[tuple[str, str, str | float]], is_new: bool) -> None:
+    @initialize(mode=MODES, share=SHARE, wishes=st.lists(WISH, max_size=6), is_new=st.booleans())
+    def open(self, mode: QueueMode, share: float, wishes: list[tuple[str, str, str | float]], is_new: bool) -> None:
         self.set_mode(mode)
+        self.set_affinity(share)
         if not is_new:
             self.learn_how_long_jobs_take()
         self.submit(wishes)
@@ -49,16 +52,50 @@ class QueueMachine(FrontendSteps, WorkerSteps):
                     self.do(process, Shift(0, "done", ms, None, None, goes_on=False, hears=True))
 
     @precondition(lambda self: self.processes)
-    @rule(pick=PICK, first=FIRST, then=THEN, ms=RUNS)
-    def a_rush(self, pick: int, first: list[str], then: list[str], ms: list[int]) -> None:
-        """Several people want more than one worker can do, so that it passes over some of them."""
+    @rule(pick=PICK, first=FIRST, then=THEN, ms=RUNS, begins_anew=st.sampled_from([None, *USERS]))
+    def a_rush(self, pick: int, first: list[str], then: list[str], ms: list[int], begins_anew: str | None) -> None:
+        """Several people want more than one worker can do, so that it passes over some of them.
+
+        One of them may take all back meanwhile and ask again: they were passed over by nobody then.
+        """
         process = self.pick(pick, list(self.processes.values()))
         self.submit([(user, kind, "back") for kinds in (first, then) for user, kind in zip(USERS, kinds, strict=False)])
-        for each in ms:
+        for n, each in enumerate(ms):
+            if n == 2 and begins_anew:
+                self.cancel_as(begins_anew, "queued", [])
+                self.submit([(begins_anew, first[USERS.index(begins_anew)], "back")])
             self.do(process, Shift(0, "done", each, None, None, goes_on=True, hears=True))
             self.agree_on_everything()
 
+    @precondition(lambda self: len(self.processes) > 1)
+    @rule(
+        pick=PICK,
+        kind=st.sampled_from(["film", "image", "sketch"]),
+        ms=WAITS,
+        away=st.sampled_from(["", "drain", "lost"]),
+    )
+    def others_have_the_models(self, pick: int, kind: str, ms: list[int], away: str) -> None:
+        """A worker has nothing to do but what others have the models for, one of whom may be away."""
+        processes = list(self.processes.values())
+        idle = self.pick(pick, processes)
+        for process in processes:
+            self.submit([(USERS[0], "image" if process is idle and kind != "image" else kind, "back")])
+            for _ in ("it claims a job", "it ends it"):
+                self.do(process, Shift(0, "done", 500, None, None, goes_on=False, hears=True))
+        self.do(idle, Shift(0, "done", 500, None, None, goes_on=True, hears=True))
+        other = next(process for process in processes if process is not idle)
+        if away == "drain":
+            self.drain(other.name, is_drained=True)
+        elif away == "lost":
+            self.end_presence(other.name)
+        self.submit([(USERS[1], kind, "back")])
+        for each in ms:
+            self.store.let_pass(each)
+            self.sweep()
+            self.agree_on_everything()
+
     a_rush_2 = a_rush_3 = a_rush
+    others_have_the_models_2 = others_have_the_models
 
     @precondition(lambda self: self.model.leases)
     @rule(pick=PICK)

@@ -1,7 +1,7 @@
 """Runs many sequences of the queue's machine on a store of its own, and prints what came of them.
 
     python tests/integration/queue_machine/trials.py [--sequences 10000] [--steps 50] [--seed N] [--minutes M]
-    python tests/integration/queue_machine/trials.py --mutations [--seed N]
+    python tests/integration/queue_machine/trials.py --mutations [--only PATTERN] [--seed N]
 
 The normal tests run a few of them. A sequence that fails is made as short as possible and printed as a program; the
 same seed finds it again.
@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import runpy
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import redis
@@ -30,7 +31,7 @@ from comfyume.job_queue.errors import QueueError
 from comfyume.job_queue.scripts import source
 from comfyume.tests.harness.processes import RedisServer
 from comfyume.tests.integration.queue_machine.machine import QueueMachine
-from comfyume.tests.integration.queue_machine.mutations import MUTATIONS
+from comfyume.tests.integration.queue_machine.mutations import MUTATIONS, Mutation
 
 #: Sequences that Hypothesis plans together; each batch has the next seed.
 BATCH = 250
@@ -82,10 +83,12 @@ def run_sequences(
     return tally
 
 
-def try_mutations(server: RedisServer, *, sequences: int, steps: int, first_seed: int) -> int:
+def try_mutations(
+    server: RedisServer, mutations: Sequence[Mutation], *, sequences: int, steps: int, first_seed: int
+) -> int:
     """Break the scripts on purpose, and print after how many sequences it was noticed; returns how many were not."""
     missed = 0
-    for mutation in MUTATIONS:
+    for mutation in mutations:
         tally: Counter[str] = Counter()
         verdict = "MISSED"
         try:
@@ -121,13 +124,24 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="no further batch is begun after so long")
     parser.add_argument("--long", action="store_true", help="print the first sequence that fails as it is")
     parser.add_argument("--mutations", action="store_true", help="break the scripts on purpose, and see each noticed")
+    parser.add_argument(
+        "--only", default="", help="of the mutations those whose 'rule: title' this pattern is found in"
+    )
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
     if options.mutations:
         with tempfile.TemporaryDirectory(prefix="cfm") as folder, store_in(Path(folder)) as server:
             sys.exit(
                 try_mutations(
-                    server, sequences=min(BATCH, options.sequences), steps=options.steps, first_seed=options.seed
+                    server,
+                    [
+                        mutation
+                        for mutation in MUTATIONS
+                        if re.search(options.only, f"{mutation.rule}: {mutation.title}")
+                    ],
+                    sequences=min(BATCH, options.sequences),
+                    steps=options.steps,
+                    first_seed=options.seed,
                 )
                 > 0
             )
