@@ -228,13 +228,6 @@ MUTATIONS = [
         "models ~= '' and better_elsewhere(chosen, lane)",
         "false",
     ),
-    Mutation(
-        "loading",
-        "a new job is left to another however short its loading",
-        AFFINITY,
-        "and tonumber(kind[2] or 0) >= SHORT_LOAD_MS\n",
-        "\n",
-    ),
     Mutation("loading", "loading is not learned", "finish.lua", "if ran < took then", "if false then"),
     Mutation("loading", "loading is charged", ENDING, "usual and math.min(took, usual) or took", "took"),
     Mutation(

@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=10_000)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("--minutes", type=float, default=60.0, help="no further batch is begun after so long")
+    parser.add_argument("--minutes", type=float, default=180.0, help="no further batch is begun after so long")
     parser.add_argument("--long", action="store_true", help="print the first sequence that fails as it is")
     parser.add_argument("--mutations", action="store_true", help="break the scripts on purpose, and see each noticed")
     parser.add_argument(
