@@ -5,6 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
+from comfyume.job_queue.frontend_queue import MAXIMUM_LOSSES
 from comfyume.job_queue.jobs import QueueMode
 
 from .constants import PATIENCE_MS, SHORT_LOAD_MS, USUAL_AFFINITY_MS, USUAL_MS
@@ -116,6 +117,40 @@ class QueueMachine(FrontendSteps, WorkerSteps):
             self.claim(other, None)
         if speaks:
             self.beat(process)
+
+    @precondition(lambda self: self.busy())
+    @rule(pick=PICK)
+    def a_running_job_is_cancelled(self, pick: int) -> None:
+        """Its worker is told with the next renewal."""
+        ticket = self.pick(pick, self.busy())
+        self.cancel_as(ticket.job.user, "any", [ticket.job.job_id])
+        self.beat(ticket.process)
+
+    @precondition(lambda self: self.free())
+    @rule(pick=PICK, user=st.sampled_from(USERS), other=st.sampled_from(USERS), paused=st.booleans())
+    def a_job_comes_to_a_worker_that_may_not_have_it(self, pick: int, user: str, other: str, paused: bool) -> None:
+        """It waits for one person's jobs, or in a pause. Nothing else is queued, so that a job might be handed over."""
+        process = self.pick(pick, self.free())
+        for each in USERS:
+            self.cancel_as(each, "queued", [])
+        self.reserve(process.name, user)
+        self.claim(process, None)
+        self.pause_or_resume(paused)
+        self.submit([(other, "plain", "back")])
+        self.pause_or_resume(False)
+        self.reserve(process.name, None)
+
+    @precondition(lambda self: self.busy())
+    @rule(pick=PICK)
+    def a_job_is_lost_again_and_again(self, pick: int) -> None:
+        job_id = self.pick(pick, self.busy()).job.job_id
+        for _ in range(MAXIMUM_LOSSES):
+            self.end_lease(job_id)
+            self.sweep()
+            for ticket in [ticket for ticket in self.busy() if ticket.job.job_id == job_id]:
+                self.beat(ticket.process)
+            for process in self.free():
+                self.claim(process, None)
 
     @precondition(lambda self: self.model.present)
     @rule(pick=PICK)
