@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import Any
 
 from comfyume.job_queue.frontend_queue import MAXIMUM_LOSSES
-from comfyume.job_queue.jobs import ClaimedJob, lane_of
+from comfyume.job_queue.jobs import ClaimedJob
 
 from .program import HISTORY_DAYS, told_of
 from .store import LEASE_MS, Picture, waiting_claims
@@ -20,8 +20,8 @@ MODELLED = (
     *("running", "lease", "orphans", "grace"),
     *("workers", "presence", "idle", "inbox", "reserved"),
 )
-#: What the jobs of each lane need.
-NEEDS = {lane_of(needs): needs for needs in KINDS.values()}
+#: The kind of the jobs of each lane.
+KIND_OF = {kind.lane: name for name, kind in KINDS.items()}
 
 
 def jobs_are_as_in_the_model(model: Workshop, picture: Picture) -> None:
@@ -89,7 +89,7 @@ def _indexes(model: Workshop) -> dict[str, Any]:
         "orphans": model.orphans,
         "grace": "1" if model.is_grace else None,
         "workers": model.listed,
-        "idle": {worker: request.claim for worker, request in model.idle.items()},
+        "idle": {worker: (request.claim, request.room) for worker, request in model.idle.items()},
         "reserved": model.policy.reserved,
     }
     indexes |= {f"lease:{job_id}": claim for job_id, claim in model.leases.items()}
@@ -150,18 +150,62 @@ def a_job_is_lost_so_often_and_no_more(picture: Picture) -> None:
         assert losses <= int(fields["attempt"]), f"{job_id} was lost more often than claimed: {fields}"
 
 
+def kinds_are_as_in_the_model(model: Workshop, picture: Picture) -> None:
+    """What runs have shown of the memory that they took."""
+    found = {
+        KIND_OF[lane]: int(fields["memory"]) for lane, fields in picture.family("kind").items() if "memory" in fields
+    }
+    expected = {kind: learned.peak for kind, learned in model.ledger.kinds.items() if learned.peak is not None}
+    _same("the peaks", found, expected)
+
+
 def nobody_waits_beside_work(model: Workshop, picture: Picture) -> None:
-    """No live worker waits while there is a job that it may run."""
+    """No live worker waits while there is a job that it may run and has room for, unless others have its models loaded.
+
+    So it is after a sweep that had nothing to hand out, and if it is for the models, not for longer than the bound.
+    """
     if model.policy.is_paused:
         return
     for worker, request in picture.held.get("idle", {}).items():
         if f"presence:{worker}" not in picture.held:
             continue
-        offers = CATALOGUES[json.loads(request)["catalogue"]]
+        asked = json.loads(request)
         only = model.policy.reserved.get(worker)
-        for job_id, fields in picture.jobs.items():
-            if fields["state"] == "queued" and "held" not in fields and only in (None, fields["user"]):
-                assert not NEEDS[fields["lane"]] <= offers, f"{worker} waits beside {job_id}"
+        for fields in _first_jobs_for(asked, only, picture):
+            assert not only, f"{worker} waits beside {fields}, for whose user it is reserved"
+            assert fields["level"] != "front", f"{worker} waits beside {fields}, which is ahead of all"
+            models = _kind(picture, fields).get("models")
+            others = [
+                name
+                for name, record in picture.family("worker").items()
+                if name != worker and record.get("loaded") == models and "drained" not in record
+            ]
+            assert models, f"{worker} waits beside {fields}, for which nothing is to be loaded"
+            assert picture.held["workers"].intersection(others), f"{worker} leaves {fields} to nobody"
+            noted = picture.held.get("passed", {}).get(fields["user"])
+            assert noted is not None, f"{worker} leaves {fields} to others, and that is not noted"
+            passed = model.ledger.now_ms - int(noted)
+            assert passed < model.policy.affinity_ms, f"{worker} leaves {fields} to others for {passed} ms"
+
+
+def _kind(picture: Picture, fields: dict[str, str]) -> dict[str, str]:
+    """What is known of a job's kind; of the plainest that is nothing until one has run."""
+    kind: dict[str, str] = picture.family("kind").get(fields["lane"], {})
+    return kind
+
+
+def _first_jobs_for(asked: dict[str, Any], only: str | None, picture: Picture) -> list[dict[str, str]]:
+    """The first job of each person at each level that a waiting worker may run."""
+    standing = [fields for fields in picture.jobs.values() if fields["state"] == "queued" and "held" not in fields]
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for fields in sorted(standing, key=lambda fields: (float(fields["number"]), fields["lane"])):
+        kind = _kind(picture, fields)
+        need = kind.get("stated") or kind.get("memory") or kind.get("estimate") or 0
+        has_room = asked["room"] == "" or int(need) <= int(asked["room"])
+        is_able = KINDS[KIND_OF[fields["lane"]]].needs <= CATALOGUES[asked["catalogue"]]
+        if is_able and has_room and only in (None, fields["user"]):
+            found.setdefault((fields["level"], fields["user"]), fields)
+    return list(found.values())
 
 
 def what_must_end_ends(picture: Picture) -> None:

@@ -9,15 +9,19 @@ from hypothesis.stateful import precondition, rule
 
 from comfyume.job_queue.jobs import Level, Policy, QueueMode, Submission
 
+from . import checks
+from .constants import USUAL_AFFINITY_MS
 from .program import now
 from .stage import PICK, Stage
 from .things import KINDS, LEVELS, USERS, WORKERS
 
 #: Which jobs; from 8 on one that has ended, or that was never there.
 PICKS = st.lists(st.integers(0, 10), min_size=1, max_size=3)
-ORDER = st.sampled_from(["back", "back", "front", 0.0, 2.5, 3.0])
+ORDER = st.sampled_from(["back", "back", "back", "front", 0.5, 2.5])
 WISH = st.tuples(st.sampled_from(USERS), st.sampled_from(sorted(KINDS)), ORDER)
 MODES = st.sampled_from(["fifo", "round_robin", "fair"])
+#: Of the usual time for which people may be passed over.
+SHARE = st.sampled_from([1, 1, 1, 0.02, 0])
 
 
 class FrontendSteps(Stage):
@@ -28,10 +32,12 @@ class FrontendSteps(Stage):
         others = ["unknown", *(job.job_id for job in self.model.jobs.values() if job.is_over)]
         return [self.pick(pick, others if pick >= 8 or not live else live) for pick in picks]
 
-    @rule(wishes=st.lists(WISH, min_size=1, max_size=3))
+    @rule(wishes=st.lists(WISH, min_size=1, max_size=5))
     def submit(self, wishes: list[tuple[str, str, str | float]]) -> None:
         for user, kind, order in wishes:
-            self.send(f"job-{len(self.model.jobs)}", user, kind, "first", order)
+            # No two people have one number: who of them goes first is the store's business.
+            number = order if isinstance(order, str) else order + USERS.index(user) / 100
+            self.send(f"job-{len(self.model.jobs)}", user, kind, "first", number)
             self.agree_on_everything()
 
     @precondition(lambda self: self.model.jobs)
@@ -52,7 +58,8 @@ class FrontendSteps(Stage):
             envelope={"files": []},
             brief={},
             client="tab",
-            needs=KINDS[kind],
+            needs=KINDS[kind].needs,
+            memory=KINDS[kind].memory,
         )
         reply = self.answer(self.queue, self.queue.submit(submission))
         word = reply[0].decode()
@@ -98,7 +105,7 @@ class FrontendSteps(Stage):
 
     @rule(paused=st.sampled_from([False, False, False, False, False, True]))
     def pause_or_resume(self, paused: bool) -> None:
-        policy = Policy(self.model.policy.mode, paused)
+        policy = Policy(self.model.policy.mode, paused, affinity=self.model.policy.affinity_ms / 1000)
         self.agree("pause", self.answer(self.queue, self.queue.configure(policy)), b"ok")
         self.model.configure(paused=paused)
 
@@ -106,6 +113,12 @@ class FrontendSteps(Stage):
     def set_mode(self, mode: QueueMode) -> None:
         self.agree("mode", self.answer(self.queue, self.queue.set_mode(mode)), b"ok")
         self.model.configure(mode=mode)
+
+    @rule(share=SHARE)
+    def set_affinity(self, share: float) -> None:
+        policy = Policy(self.model.policy.mode, self.model.policy.is_paused, affinity=share * USUAL_AFFINITY_MS / 1000)
+        self.agree("affinity", self.answer(self.queue, self.queue.configure(policy)), b"ok")
+        self.model.configure(affinity_ms=int(policy.affinity * 1000))
 
     @rule(worker=st.sampled_from(sorted(WORKERS)), user=st.sampled_from([None, *USERS]))
     def reserve(self, worker: str, user: str | None) -> None:
@@ -125,7 +138,10 @@ class FrontendSteps(Stage):
             self.store.set_last_sweep(0.5)
         requeued, quarantined = map(set, now(self.queue.sweep()))
         self.see()
+        attempts = sum(job.attempt for job in self.model.jobs.values())
         expected = self.model.sweep()
+        if attempts == sum(job.attempt for job in self.model.jobs.values()):
+            checks.nobody_waits_beside_work(self.model, self.store.picture())
         self.tally["requeued"] += len(expected[0])
         self.tally["quarantined"] += len(expected[1])
         self.agree("sweep in grace" if self.model.is_grace else "sweep", (requeued, quarantined), expected)

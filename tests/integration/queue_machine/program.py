@@ -15,10 +15,11 @@ from comfyume.job_queue.jobs import ClaimedJob
 from comfyume.job_queue.worker_queue import Claims, Reports, UpcomingClaim, WorkerIdentity
 
 from .store import StoredWorkshop
-from .things import Told
+from .things import Short, Told
 
 HISTORY_SIZE = 1000
-HISTORY_DAYS = 1.0
+#: Longer than any sequence of steps takes by the clock that they set.
+HISTORY_DAYS = 30.0
 
 
 def now(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -90,13 +91,13 @@ class ImpatientClaims(Claims):
         """Whether it looks into its inbox without asking."""
         return self._is_waiting
 
-    def ask_unheard(self, catalogue: str, upcoming: UpcomingClaim) -> list[bytes]:
+    def ask_unheard(self, catalogue: str, upcoming: UpcomingClaim, room: int | None) -> list[bytes]:
         """Ask under a claim id, present or past, and hear no answer; returns what it was."""
         present = self.upcoming, self._is_waiting
         self.upcoming, self._is_waiting = upcoming, False
         self._requests.is_lossy = True
         with contextlib.suppress(StoreUnavailable):
-            self.next(catalogue, 0)
+            self.next(catalogue, 0, room)
         self._requests.is_lossy = False
         self.upcoming, self._is_waiting = present
         reply: list[bytes] = self._requests.reply
@@ -111,11 +112,13 @@ class ImpatientClaims(Claims):
 
 def told_of(job: ClaimedJob) -> Told:
     """What the model says of a job that a worker was given."""
-    return Told(job.job_id, job.user, float(job.number), job.attempt, job.claim)
+    return Told(job.job_id, job.user, float(job.number), job.attempt, job.claim, job.memory)
 
 
-def claim_answer(reply: list[bytes]) -> Told | str:
+def claim_answer(reply: list[bytes]) -> Told | Short | str:
     """The answer of ``claim.lua`` as the model gives it."""
+    if reply[:1] == [b"short"]:
+        return Short(int(reply[1]))
     if len(reply) > 1:
         return told_of(ClaimedJob.from_fields(reply))
     return reply[0].decode() if reply else "waits"

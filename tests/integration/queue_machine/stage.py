@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -16,12 +16,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from comfyume.job_queue.errors import ClaimLost, JobConflict, WorkerNameTaken
 from comfyume.job_queue.events import Batch, Event
 from comfyume.job_queue.jobs import ClaimedJob
-from comfyume.job_queue.worker_queue import UpcomingClaim, WorkerIdentity
+from comfyume.job_queue.scripts import source
+from comfyume.job_queue.worker_queue import WorkerIdentity
 
 from . import checks
 from .program import DirectQueue, DirectReports, ImpatientClaims, now
 from .store import LEASE, StoredWorkshop
-from .things import FINAL, USERS, WORKERS, Told
+from .things import FINAL, USERS, WORKERS, Request, Short, Told
 from .workshop import Workshop
 
 T = TypeVar("T")
@@ -72,38 +73,42 @@ class Stage(RuleBasedStateMachine):
     client: ClassVar[redis.Redis]
     #: What was answered how often, over all sequences.
     tally: ClassVar[Counter[str]]
+    #: The text of a script; another one to see that the machine notices.
+    read: ClassVar[Callable[[str], str]] = staticmethod(source)
 
     def __init__(self) -> None:
         super().__init__()
-        self.store = StoredWorkshop(self.client, f"machine-{uuid.uuid4().hex[:12]}")
+        self.store = StoredWorkshop(self.client, f"machine-{uuid.uuid4().hex[:12]}", type(self).read)
         self.queue = DirectQueue(self.store, LEASE)
         self.model = Workshop()
         self.processes: dict[str, Process] = {}
         self.tickets: list[Ticket] = []
-        self.asked: list[tuple[Process, UpcomingClaim]] = []
+        self.asked: list[tuple[Process, Request]] = []
         self._ended: dict[str, dict[str, str]] = {}
         self._claims_of: dict[str, set[str]] = defaultdict(set)
 
     def teardown(self) -> None:
         self.store.clear()
         self.tally["sequences"] += 1
+        self.tally.update({f"worker {why}": count for why, count in self.model.whys.items()})
 
     def answer(self, asked: DirectQueue | DirectReports, call: Coroutine[Any, Any, Any]) -> Any:
-        """What the store answers to a call; the model sees what came of it before it does the same."""
+        """What the store answers to a call; the model does the same after it."""
         with contextlib.suppress(ClaimLost, JobConflict, WorkerNameTaken):
             now(call)
         self.see()
         return asked.reply
 
     def see(self) -> None:
-        bound = self.store.picture().jobs_by_claim()
-        for claim, job_id in bound.items():
+        """Note what came of a change, and let the model begin it at the same time."""
+        for claim, job_id in self.store.picture().jobs_by_claim().items():
             self._claims_of[job_id].add(claim)
-        self.model.begin(bound)
+        self.model.begin(self.store.now_ms)
 
     def agree(self, what: str, found: object, expected: object) -> None:
         """Compare an answer with that of the model."""
-        word = "job" if isinstance(expected, Told) else expected if isinstance(expected, str) else ""
+        word = expected if isinstance(expected, str) else ""
+        word = {Told: "job", Short: "short"}.get(type(expected), word)
         self.tally[f"{what} {word}".strip()] += 1
         assert found == expected, f"{what} answered {found}, the model {expected}"
 
@@ -124,7 +129,7 @@ class Stage(RuleBasedStateMachine):
         checks.jobs_are_as_in_the_model(model, picture)
         checks.indexes_hold_what_the_model_says(model, picture)
         checks.workers_are_as_in_the_model(model, picture)
-        checks.nobody_waits_beside_work(model, picture)
+        checks.kinds_are_as_in_the_model(model, picture)
         self._lists_show_what_the_model_says()
         # Which of the waiting workers is asked first is the store's business.
         model.idle = {worker: model.idle[worker] for worker in picture.held.get("idle", {})}

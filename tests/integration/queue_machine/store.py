@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import redis
 
+from comfyume.benchmarks.simulator.play import BEGIN, REAL_CLOCK, VIRTUAL_CLOCK
 from comfyume.job_queue.keys import Keys
-from comfyume.job_queue.scripts import Scripts
+from comfyume.job_queue.scripts import source
 
 from .things import CATALOGUES
 
+#: Milliseconds from each change to the next.
+TICK_MS = 1
 #: Seconds; longer than any sequence of steps takes.
 LEASE = 1800.0
 LEASE_MS = int(LEASE * 1000)
@@ -52,7 +58,15 @@ class Picture:
 
     def family(self, name: str) -> dict[str, Any]:
         """What stands under ``name:...``, by what follows."""
-        return {key.partition(":")[2]: value for key, value in self.held.items() if key.partition(":")[0] == name}
+        return self._families.get(name, {})
+
+    @cached_property
+    def _families(self) -> dict[str, dict[str, Any]]:
+        families: dict[str, dict[str, Any]] = defaultdict(dict)
+        for key, value in self.held.items():
+            name, _, rest = key.partition(":")
+            families[name][rest] = value
+        return families
 
     @property
     def jobs(self) -> dict[str, dict[str, str]]:
@@ -75,14 +89,24 @@ def _content(kind: str, raw: Any) -> Any:
     return raw.decode() if kind == "string" else raw
 
 
-class StoredWorkshop:
-    """A workshop of its own on a real store."""
+def on_virtual_clock(text: str) -> str:
+    """A script that reads the time from a key; all else is as it runs in production."""
+    return text.replace(REAL_CLOCK, VIRTUAL_CLOCK)
 
-    def __init__(self, client: redis.Redis, name: str) -> None:
+
+class StoredWorkshop:
+    """A workshop of its own on a real store, at a time that the caller sets.
+
+    ``read`` gives the text of a script. Leases and signs of life last by the store's own clock, and end by ``end_key``.
+    """
+
+    def __init__(self, client: redis.Redis, name: str, read: Callable[[str], str] = source) -> None:
         # The library types replies as text or bytes; without a decoder they are bytes.
         self.client: Any = client
         self.keys = Keys(name)
-        self.scripts = Scripts(client)
+        self.now_ms = int(BEGIN * 1000)
+        self._read = read
+        self._scripts: dict[str, Any] = {}
         self._read_all = client.register_script(_READ_ALL)
         self._picture: Picture | None = None
         for catalogue, capabilities in CATALOGUES.items():
@@ -90,9 +114,13 @@ class StoredWorkshop:
 
     def run(self, script: str, *arguments: Any) -> Any:
         """The answer of a script."""
+        if script not in self._scripts:
+            self._scripts[script] = self.client.register_script(on_virtual_clock(self._read(script)))
         if script != "list_active":
             self.changed()
-        return self.scripts[script](keys=[self.keys.prefix], args=list(arguments))
+            self.let_pass(TICK_MS)
+            self.client.set(f"{self.keys.prefix}clock", self.now_ms * 1000)
+        return self._scripts[script](keys=[self.keys.prefix], args=list(arguments))
 
     def changed(self) -> None:
         """The last picture is out of date."""
@@ -103,19 +131,24 @@ class StoredWorkshop:
         if self._picture is None:
             rows: Any = self._read_all(keys=[], args=[self.keys.prefix])
             held, ends = {}, {}
-            for key, kind, ttl, raw in rows:
-                held[key.decode()] = _content(kind.decode(), raw)
-                ends[key.decode()] = int(ttl)
+            for name, kind, ttl, raw in rows:
+                if name != b"clock":
+                    held[name.decode()] = _content(kind.decode(), raw)
+                    ends[name.decode()] = int(ttl)
             self._picture = Picture(held, ends)
         return self._picture
 
     def clear(self) -> None:
         """Leave nothing behind."""
         self.changed()
-        self.client.unlink(*(self.keys.prefix + name for name in self.picture().held))
+        self.client.unlink(*(self.keys.prefix + name for name in [*self.picture().held, "clock"]))
         self.changed()
 
     # Time
+
+    def let_pass(self, ms: int) -> None:
+        """Let the store's clock go on."""
+        self.now_ms += ms
 
     def end_key(self, name: str) -> None:
         """Let the time of a key run out."""
@@ -124,17 +157,14 @@ class StoredWorkshop:
 
     def set_last_sweep(self, seconds_ago: float) -> None:
         """Let the last sweep have been so long ago."""
-        seconds, _ = self.client.time()
-        self.client.set(f"{self.keys.prefix}swept", int((seconds - seconds_ago) * 1000))
-        self.changed()
-
-    def set_last_served(self, level: str, seconds_ago: float) -> None:
-        """Let a level have got its last job so long ago."""
-        seconds, _ = self.client.time()
-        self.client.hset(f"{self.keys.prefix}served", level, int((seconds - seconds_ago) * 1000))
+        self.client.set(f"{self.keys.prefix}swept", self.now_ms - int(seconds_ago * 1000))
         self.changed()
 
 
-def waiting_claims(idle: dict[str, str]) -> dict[str, str]:
-    """The claim with which each waiting worker waits."""
-    return {worker: json.loads(request)["claim"] for worker, request in idle.items()}
+def waiting_claims(idle: dict[str, str]) -> dict[str, tuple[str, int | None]]:
+    """The claim with which each waiting worker waits, and how many bytes its job may need."""
+    requests = {worker: json.loads(request) for worker, request in idle.items()}
+    return {
+        worker: (request["claim"], int(request["room"]) if request["room"] else None)
+        for worker, request in requests.items()
+    }

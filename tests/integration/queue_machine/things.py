@@ -6,25 +6,43 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from comfyume.job_queue.jobs import Level, QueueMode, lane_of, models_of
+from comfyume.job_queue.jobs import GIB, Level, MemoryNeed, QueueMode, lane_of, models_of
 
-USERS = ("ada", "bob", "cyd")
+from .constants import USUAL_AFFINITY_MS
+
+USERS = ("ada", "bob", "cyd", "dan")
 LEVELS: tuple[Level, ...] = ("front", "0", "1", "2", "3")
 USUAL_LEVEL: Level = "2"
 
-#: What jobs need: nothing to load, a model that every worker has, and what the big worker alone can run.
+
+class Kind(NamedTuple):
+    """A kind of jobs: what they need, and what is known of their memory before one has run."""
+
+    needs: frozenset[str]
+    memory: MemoryNeed = MemoryNeed()
+
+    @property
+    def lane(self) -> str:
+        return lane_of(self.needs, self.memory)
+
+
+_IMAGE = frozenset({"node:A", "model:checkpoints/image"})
+#: Nothing to load, models that all workers have, and what the big ones alone can run. Of their memory nothing is known
+#: at first, or there is an estimate, for two sizes, or it is stated.
 KINDS = {
-    "plain": frozenset({"node:A"}),
-    "image": frozenset({"node:A", "model:checkpoints/image"}),
-    "film": frozenset({"node:A", "node:B", "model:checkpoints/film"}),
+    "plain": Kind(frozenset({"node:A"})),
+    "image": Kind(_IMAGE, MemoryNeed(estimate=8 * GIB)),
+    "poster": Kind(_IMAGE, MemoryNeed(estimate=8 * GIB, sizes="width=4096")),
+    "sketch": Kind(frozenset({"node:A", "model:checkpoints/sketch"}), MemoryNeed(stated=6 * GIB, estimate=30 * GIB)),
+    "film": Kind(frozenset({"node:A", "node:B", "model:checkpoints/film"}), MemoryNeed(estimate=30 * GIB)),
 }
 #: What the catalogues of the workers offer.
 CATALOGUES = {
-    "usual": frozenset({"node:A", "model:checkpoints/image"}),
-    "everything": frozenset({"node:A", "node:B", "model:checkpoints/image", "model:checkpoints/film"}),
+    "usual": KINDS["image"].needs | KINDS["sketch"].needs,
+    "everything": KINDS["image"].needs | KINDS["sketch"].needs | KINDS["film"].needs,
 }
 #: The workers, each with its catalogue.
-WORKERS = {"small-1": "usual", "small-2": "usual", "big": "everything"}
+WORKERS = {"small": "usual", "big-1": "everything", "big-2": "everything"}
 
 FINAL = ("done", "error", "cancelled", "quarantined")
 
@@ -48,14 +66,18 @@ class Job:
     claim: str | None = None
     worker: str | None = None
     has_result: bool = False
+    #: Of its present claim: the millisecond, what its user was charged, and whether its models had to be loaded.
+    claimed: int = 0
+    charged: float = 0
+    loads: bool = False
 
     @property
     def needs(self) -> frozenset[str]:
-        return KINDS[self.kind]
+        return KINDS[self.kind].needs
 
     @property
     def lane(self) -> str:
-        return lane_of(self.needs)
+        return KINDS[self.kind].lane
 
     @property
     def models(self) -> str:
@@ -89,13 +111,22 @@ class Told(NamedTuple):
     number: float
     attempt: int
     claim: str
+    memory: int | None
+
+
+class Short(NamedTuple):
+    """What a worker is told that could run a job if it had so many bytes."""
+
+    least: int
 
 
 class Request(NamedTuple):
-    """What a waiting worker asked with."""
+    """What a worker asks with; ``room`` is how many bytes its job may need, None for any."""
 
     claim: str
+    turn: int
     catalogue: str
+    room: int | None
 
 
 @dataclass
@@ -108,6 +139,7 @@ class Record:
     job: str | None = None
     turn: int | None = None
     loaded: str | None = None
+    loaded_since: int = 0
     is_drained: bool = False
 
 
@@ -117,13 +149,14 @@ class Policy:
 
     mode: QueueMode = "fair"
     is_paused: bool = False
+    affinity_ms: int = USUAL_AFFINITY_MS
     reserved: dict[str, str] = field(default_factory=dict)
 
 
-def told(job: Job) -> Told:
+def told(job: Job, memory: int | None = None) -> Told:
     """What the worker of a job is told of it."""
     assert job.claim is not None
-    return Told(job.job_id, job.user, job.number, job.attempt, job.claim)
+    return Told(job.job_id, job.user, job.number, job.attempt, job.claim, memory)
 
 
 def in_order(jobs: Sequence[Job]) -> list[Job]:

@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any, NamedTuple
 
 import hypothesis.strategies as st
 from hypothesis.stateful import precondition, rule
 
-from comfyume.job_queue.jobs import ClaimedJob
+from comfyume.job_queue.jobs import GIB, ClaimedJob
 from comfyume.job_queue.worker_queue import NotRegistered, UpcomingClaim, WorkerIdentity
 
+from .constants import USUAL_AFFINITY_MS
 from .program import DirectReports, ImpatientClaims, claim_answer, told_of
 from .stage import PICK, Process, Stage, Ticket
 from .store import LEASE, LEASE_MS
-from .things import CATALOGUES, WORKERS, Told
+from .things import CATALOGUES, WORKERS, Request, Short, Told
 
-ENDS = st.sampled_from(["done", "error", "cancelled"])
+ENDS = st.sampled_from(["done", "done", "done", "error", "cancelled"])
 HEARS = st.sampled_from([True, True, True, False])
+#: Bytes that a job may need, and that one took.
+ROOM = st.sampled_from([None, None, None, 40 * GIB, 12 * GIB, 6 * GIB, 6 * GIB - 1])
+PEAK = st.sampled_from([None, *(gib * GIB + 3 for gib in (4, 10, 20))])
+#: Milliseconds that a job takes.
+TIME = st.sampled_from([500, 4_000, 4_000, 45_000, USUAL_AFFINITY_MS // 2 + 1])
+
+
+class Shift(NamedTuple):
+    """What a worker does next: it ends its job, and ``goes_on`` with another, or it claims one."""
+
+    pick: int
+    ends: str
+    ms: int
+    peak: int | None
+    room: int | None
+    goes_on: bool
+    hears: bool
+
+
+SHIFT = st.builds(Shift, PICK, ENDS, TIME, PEAK, ROOM, st.booleans(), HEARS)
 
 
 class WorkerSteps(Stage):
@@ -78,80 +100,101 @@ class WorkerSteps(Stage):
         self.tally["leave: job" if expected else "leave"] += 1
 
     @precondition(lambda self: self.processes)
-    @rule(pick=PICK, ends=ENDS, goes_on=st.booleans(), hears=HEARS)
-    def work(self, pick: int, ends: str, goes_on: bool, hears: bool) -> None:
-        """A worker does what is next: it ends its job, and ``goes_on`` with another, or it claims one."""
-        process = self.pick(pick, list(self.processes.values()))
-        if process.has is None:
-            self.claim(process)
-        else:
-            self.finish(process.has, ends, goes_on=goes_on, hears=hears)
+    @rule(shifts=st.lists(SHIFT, min_size=1, max_size=6))
+    def work(self, shifts: list[Shift]) -> None:
+        """Workers do what is next. Some at once, so that something comes of it."""
+        for shift in shifts:
+            self.do(self.pick(shift.pick, list(self.processes.values())), shift)
+            self.agree_on_everything()
 
-    def claim(self, process: Process) -> None:
-        upcoming, asks = process.claims.upcoming, not process.claims.is_waiting
+    def do(self, process: Process, shift: Shift) -> None:
+        if process.has is None:
+            self.claim(process, shift.room)
+        else:
+            self.store.let_pass(shift.ms)
+            following = self.request_of(process, shift.room) if shift.goes_on else None
+            self.finish(process.has, shift.ends, shift.peak, following, hears=shift.hears)
+
+    def request_of(self, process: Process, room: int | None) -> Request:
+        upcoming = process.claims.upcoming
+        return Request(upcoming.claim, upcoming.turn, process.catalogue, room)
+
+    def claim(self, process: Process, room: int | None) -> None:
+        request, asks = self.request_of(process, room), not process.claims.is_waiting
         if asks:
-            self.asked.append((process, upcoming))
+            self.asked.append((process, request))
         job = None
-        found: Told | str
+        found: Told | Short | str
         try:
-            job = process.claims.next(process.catalogue, 0)
-            found = told_of(job) if job else "nothing"
+            job = process.claims.next(process.catalogue, 0, room)
+            short = process.claims.short
+            found = told_of(job) if job else Short(short) if short is not None else "nothing"
         except NotRegistered:
             found = "unknown"
         self.see()
-        self.agree("claim", found, self.expected_claim(process, upcoming, asks=asks))
+        self.agree("claim", found, self.expected_claim(process, request, asks=asks))
         self.given(process, job)
         if found == "unknown":
             self.register(process, former_is_dead=False)
 
-    def expected_claim(self, process: Process, upcoming: UpcomingClaim, *, asks: bool) -> Told | str:
+    def expected_claim(self, process: Process, request: Request, *, asks: bool) -> Told | Short | str:
         """What ``Claims.next`` is to come back with: an answer to its question, or what lies in the inbox."""
-        answer: Told | str = "waits"
+        answer: Told | Short | str = "waits"
         if asks:
-            answer = self.model.claim(process.name, process.instance, upcoming.claim, upcoming.turn, process.catalogue)
-            if isinstance(answer, Told) or answer == "unknown":
+            answer = self.model.claim(process.name, process.instance, request)
+            if isinstance(answer, Told | Short) or answer == "unknown":
                 return answer
         handed = self.model.take_from_inbox(process.name)
         # After a spent one it has a new claim id, under which nothing can have come.
-        is_won = handed is not None and answer != "spent" and handed.claim == upcoming.claim
+        is_won = handed is not None and answer != "spent" and handed.claim == request.claim
         return handed if handed is not None and is_won else "nothing"
 
-    @precondition(lambda self: any(not process.claims.is_waiting for process in self.free()))
+    @precondition(lambda self: any(process.claims.short is not None for process in self.free()))
     @rule(pick=PICK)
-    def claim_and_hear_nothing(self, pick: int) -> None:
+    def no_more_room_can_be_made(self, pick: int) -> None:
+        """Without this step a worker that is short asks again, with another room."""
+        self.pick(
+            pick, [process for process in self.free() if process.claims.short is not None]
+        ).claims.wait_though_short()
+
+    @precondition(lambda self: any(not process.claims.is_waiting for process in self.free()))
+    @rule(pick=PICK, room=ROOM)
+    def claim_and_hear_nothing(self, pick: int, room: int | None) -> None:
         process = self.pick(pick, [process for process in self.free() if not process.claims.is_waiting])
-        self.request(process, process.claims.upcoming)
-        self.asked.append((process, process.claims.upcoming))
+        request = self.request_of(process, room)
+        self.request(process, request)
+        self.asked.append((process, request))
 
     @precondition(lambda self: self.asked)
     @rule(pick=PICK)
     def an_old_request_arrives(self, pick: int) -> None:
         self.request(*self.pick(pick, self.asked[::-1]))
 
-    def request(self, process: Process, upcoming: UpcomingClaim) -> None:
-        reply = process.claims.ask_unheard(process.catalogue, upcoming)
+    def request(self, process: Process, request: Request) -> None:
+        upcoming = UpcomingClaim(request.claim, request.turn)
+        reply = process.claims.ask_unheard(request.catalogue, upcoming, request.room)
         self.see()
-        expected = self.model.claim(process.name, process.instance, upcoming.claim, upcoming.turn, process.catalogue)
-        self.agree("request", claim_answer(reply), expected)
+        self.agree("request", claim_answer(reply), self.model.claim(process.name, process.instance, request))
 
-    def finish(self, ticket: Ticket, ends: str, *, goes_on: bool, hears: bool) -> None:
+    def finish(self, ticket: Ticket, ends: str, peak: int | None, following: Request | None, *, hears: bool) -> None:
         """A worker that hears no answer has its job still, and says so again."""
-        process = ticket.process
-        reply = self.end(ticket, ends, process.claims.upcoming if goes_on else None)
+        reply = self.end(ticket, ends, peak, following)
         if hears:
-            following = reply[1:] if reply[0] == b"ok" else [b"none"]
-            self.given(process, process.claims.take_from_finish(following))
+            answer = reply[1:] if reply[0] == b"ok" else [b"none"]
+            self.given(ticket.process, ticket.process.claims.take_from_finish(answer))
 
-    def end(self, ticket: Ticket, ends: str, upcoming: UpcomingClaim | None) -> list[bytes]:
+    def end(self, ticket: Ticket, ends: str, peak: int | None, following: Request | None) -> list[bytes]:
         process, job = ticket.process, ticket.job
-        following = None
-        if upcoming:
-            following = (process.instance, upcoming.claim, upcoming.turn, process.catalogue)
-            self.asked.append((process, upcoming))
+        options: dict[str, Any] = {"peak": peak}
+        if following:
+            self.asked.append((process, following))
+            upcoming = UpcomingClaim(following.claim, following.turn)
+            options |= {"upcoming": upcoming, "catalogue": following.catalogue, "room": following.room}
         before = self.store.picture().held
-        call = process.reports.finish(job.claim, ticket.says(ends), {}, upcoming=upcoming, catalogue=process.catalogue)
+        call = process.reports.finish(job.claim, ticket.says(ends), {}, **options)
         reply: list[bytes] = self.answer(process.reports, call)
-        word, answer = self.model.finish(job.job_id, job.claim, ends, following)
+        claims = (process.instance, following) if following else None
+        word, answer = self.model.finish(job.job_id, job.claim, ends, peak, claims)
         self.agree("finish", reply[0].decode(), word)
         if word == "ok":
             found = None if reply[1:] == [b"none"] else claim_answer(reply[1:])
@@ -204,4 +247,4 @@ class WorkerSteps(Stage):
         elif word == "append":
             self.append(ticket, keep=True)
         else:
-            self.end(ticket, ends, ticket.process.claims.upcoming if word == "finish and go on" else None)
+            self.end(ticket, ends, None, self.request_of(ticket.process, None) if word == "finish and go on" else None)

@@ -6,48 +6,34 @@ Nothing here is indexed: which job stands where follows from the jobs each time.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from comfyume.job_queue.frontend_queue import MAXIMUM_LOSSES
 from comfyume.job_queue.jobs import QueueMode
 
-from . import choosing
-from .things import CATALOGUES, LEVELS, Job, Policy, Record, Request, Told, in_order, told
+from .scheduling import Scheduling
+from .things import LEVELS, Job, Record, Request, Short, Told, in_order, told
 
-#: What a claim answers: a job, or a word: the worker waits now, is unknown, or its claim id is spent.
-ClaimAnswer = Told | Literal["waits", "unknown", "spent"]
+#: What a claim answers: a job, a word (the worker waits now, is unknown, or its claim id is spent), or what it lacks.
+ClaimAnswer = Told | Short | Literal["waits", "unknown", "spent"]
 
 
-class Workshop:
+class Workshop(Scheduling):
     """The state of a workshop, and its changes: one method for each script, which returns the script's answer."""
 
     def __init__(self) -> None:
-        self.jobs: dict[str, Job] = {}
-        self.policy = Policy()
+        super().__init__()
         self.submitted = 0
-        self.records: dict[str, Record] = {}
-        self.listed: set[str] = set()
-        self.present: set[str] = set()
-        self.leases: dict[str, str] = {}
         self.orphans: set[str] = set()
-        #: The workers that wait, in the order in which the store asks them.
-        self.idle: dict[str, Request] = {}
-        #: The jobs in each inbox; None only wakes.
-        self.inboxes: dict[str, list[Told | None]] = defaultdict(list)
         #: When each person's jobs ended.
-        self.history: dict[str, list[tuple[int, str]]] = defaultdict(list)
-        self.overdue: set[str] = set()
-        self.turns: dict[str, int] = {}
+        self.history: dict[str, list[tuple[float, str]]] = defaultdict(list)
         self.sweeps: Literal["never", "lately", "long ago"] = "never"
         self.is_grace = False
-        self._now = 0
-        self._seen: Mapping[str, str] = {}
 
-    def begin(self, seen: Mapping[str, str]) -> None:
-        """Begin the next change; ``seen`` tells which job the store has bound to each claim, for free choices."""
-        self._now += 1
-        self._seen = seen
+    def begin(self, now: float) -> None:
+        """Begin the next change, at this millisecond of the store's clock."""
+        self.ledger.now = now
 
     # Frontends
 
@@ -60,7 +46,7 @@ class Workshop:
         number = {"back": self.submitted, "front": -self.submitted}.get(str(order), order)
         job = Job(job_id, user, kind, body, float(number))
         is_first = not any(other.state == "queued" for other in self.jobs.values())
-        worker = self._waiting_worker_for(job) if is_first and not self.policy.is_paused else None
+        worker = self._worker_for_new(job) if is_first and not self.policy.is_paused else None
         self.jobs[job_id] = job
         if worker is None:
             self._enter_lane(job)
@@ -76,6 +62,7 @@ class Workshop:
             if job is None or job.user != user:
                 continue
             if job.state == "queued" and which != "running":
+                self._leave_lane(job)
                 job.state = "cancelled"
                 cancelled.append(job_id)
             elif job.is_running and which != "queued":
@@ -99,6 +86,7 @@ class Workshop:
         for job in self._queued(job_ids):
             if not job.is_held:
                 changed.append(job.job_id)
+                self._leave_lane(job)
                 job.is_held = True
         return self._steered(changed)
 
@@ -111,11 +99,15 @@ class Workshop:
                 job.is_held = False
         return self._steered(changed)
 
-    def configure(self, *, mode: QueueMode | None = None, paused: bool | None = None) -> None:
+    def configure(
+        self, *, mode: QueueMode | None = None, paused: bool | None = None, affinity_ms: int | None = None
+    ) -> None:
         if mode is not None:
             self.policy.mode = mode
         if paused is not None:
             self.policy.is_paused = paused
+        if affinity_ms is not None:
+            self.policy.affinity_ms = affinity_ms
         self._feed()
 
     def reserve(self, worker: str, user: str | None) -> None:
@@ -138,12 +130,14 @@ class Workshop:
         if self.sweeps == "long ago":
             self.is_grace = True
         self.sweeps = "lately"
+        self.ledger.forget_old()
         requeued, quarantined = set(), set()
         for job in [job for job in self.jobs.values() if job.is_running and job.job_id not in self.leases]:
             if self.is_grace and job.job_id not in self.orphans:
                 continue
             self.orphans.discard(job.job_id)
             self._release_worker(job)
+            self.ledger.charge(job.user, -job.charged)
             job.claim = None
             job.losses.append(job.worker or "")
             if job.is_cancelled or len(job.losses) == MAXIMUM_LOSSES:
@@ -193,6 +187,7 @@ class Workshop:
         job = self.jobs[known.job] if known.job else None
         if job and self._holds(job, known.claim) and not job.is_cancelled:
             job.claim = None
+            self.ledger.charge(job.user, -job.charged)
             self.leases.pop(job.job_id, None)
             self._return_to_lane(job)
             returned = job.job_id
@@ -204,27 +199,26 @@ class Workshop:
         self._feed()
         return returned
 
-    def claim(self, worker: str, instance: str, claim: str, turn: int, catalogue: str) -> ClaimAnswer:
+    def claim(self, worker: str, instance: str, request: Request) -> ClaimAnswer:
         known = self.records.get(worker)
         if known is None or known.instance != instance:
             return "unknown"
-        if known.claim == claim:
-            is_live = known.job is not None and self.leases.get(known.job) == claim
+        if known.claim == request.claim:
+            is_live = known.job is not None and self.leases.get(known.job) == request.claim
             return told(self.jobs[known.job]) if is_live and known.job else "spent"
-        if known.turn is not None and turn < known.turn:
+        if known.turn is not None and request.turn < known.turn:
             return "spent"
         if worker not in self.present:
             return "unknown"
         self.inboxes.pop(worker, None)
-        known.turn = turn
+        known.turn = request.turn
         if known.is_drained:
             return "waits"
-        request = Request(claim, catalogue)
-        job = self._assign(worker, request)
+        job, shorts = self._assign(worker, request)
         if job is None:
             self.idle[worker] = request
-            return "waits"
-        return told(job)
+            return Short(min(shorts)) if shorts else "waits"
+        return job
 
     def take_from_inbox(self, worker: str) -> Told | None:
         """Take the first item out of an inbox, as the worker's blocking read does."""
@@ -255,14 +249,15 @@ class Workshop:
         return "ok"
 
     def finish(
-        self, job_id: str, claim: str, ends: str, following: tuple[str, str, int, str] | None
+        self, job_id: str, claim: str, ends: str, peak: int | None, following: tuple[str, Request] | None
     ) -> tuple[str, ClaimAnswer | None]:
-        """End a job; ``following`` are instance, claim id, turn and catalogue of the claim that comes with it."""
+        """End a job; ``following`` are the instance and the claim that comes with it."""
         job = self.jobs.get(job_id)
         if job is None or job.claim != claim:
             return "lost", None
         if not job.is_running:
             return "known", None
+        self.ledger.close(job, learns=ends == "done", peak=peak)
         self._release_worker(job)
         self._end(job, ends)
         assert job.worker is not None
@@ -276,106 +271,19 @@ class Workshop:
     def _queued(self, job_ids: Sequence[str]) -> list[Job]:
         return [self.jobs[job_id] for job_id in job_ids if job_id in self.jobs and self.jobs[job_id].state == "queued"]
 
-    def standing(self) -> list[Job]:
-        """The jobs in the lanes."""
-        return [job for job in self.jobs.values() if job.stands]
-
-    def _enter_lane(self, job: Job, level: str | None = None) -> None:
-        """Called while the job does not stand there yet: a level's patience begins when somebody waits at it."""
-        level = level or job.level
-        if not any(other.level == level for other in self.standing() if other is not job):
-            self.overdue.discard(level)
-
-    def _move(self, job: Job, level: str) -> None:
-        if not job.is_held:
-            self._enter_lane(job, level)
-        job.level = level
-
     def _steered(self, changed: list[str]) -> list[str]:
         if changed:
             self._feed()
         return changed
-
-    def _return_to_lane(self, job: Job) -> None:
-        self._enter_lane(job)
-        job.state = "queued"
 
     def _end(self, job: Job, state: str) -> None:
         job.state = state
         job.is_cancelled = False
         job.has_result = True
         self.leases.pop(job.job_id, None)
-        self.history[job.user].append((self._now, job.job_id))
+        self.history[job.user].append((self.ledger.now, job.job_id))
 
     def _release_worker(self, job: Job) -> None:
         known = self.records.get(job.worker or "")
         if known and known.claim == job.claim:
             known.job = None
-
-    def _assign(self, worker: str, request: Request) -> Job | None:
-        """Bind the job whose turn it is to a worker's claim."""
-        if self.policy.is_paused:
-            return None
-        allowed = choosing.candidates(
-            self.standing(),
-            catalogue=request.catalogue,
-            only=self.policy.reserved.get(worker),
-            mode=self.policy.mode,
-            loaded=self.records[worker].loaded,
-            overdue=self.overdue,
-            turns=self.turns,
-        )
-        if not allowed:
-            return None
-        job = allowed[0]
-        if len(allowed) > 1:
-            seen = self._seen.get(request.claim)
-            job = next((job for job in allowed if job.job_id == seen), job)
-        self.overdue.discard(job.level)
-        self._bind(worker, request, job)
-        return job
-
-    def _bind(self, worker: str, request: Request, job: Job) -> None:
-        job.state = "claimed"
-        job.claim = request.claim
-        job.worker = worker
-        job.attempt += 1
-        self.leases[job.job_id] = request.claim
-        known = self.records[worker]
-        known.claim, known.job = request.claim, job.job_id
-        known.loaded = job.models or known.loaded
-        self.idle.pop(worker, None)
-        self.turns[job.user] = self._now
-
-    def _waiting_worker_for(self, job: Job) -> str | None:
-        """The waiting worker that gets a new job: the first that may run it, but rather one that has its models."""
-        chosen = None
-        for worker, request in list(self.idle.items()):
-            if worker not in self.present:
-                del self.idle[worker]
-                continue
-            only = self.policy.reserved.get(worker)
-            if only not in (None, job.user) or not job.needs <= CATALOGUES[request.catalogue]:
-                continue
-            chosen = chosen or worker
-            if not job.models:
-                break
-            if self.records[worker].loaded == job.models:
-                chosen = worker
-                break
-        return chosen
-
-    def _hand_to(self, worker: str, job: Job) -> None:
-        self._bind(worker, self.idle[worker], job)
-        self.inboxes[worker].append(told(job))
-
-    def _feed(self) -> None:
-        """Hand queued jobs to the workers that wait for one."""
-        for worker, request in list(self.idle.items()):
-            if worker not in self.present:
-                # Of these the store learns as it asks them.
-                del self.idle[worker]
-                continue
-            job = self._assign(worker, request)
-            if job is not None:
-                self.inboxes[worker].append(told(job))
