@@ -151,9 +151,38 @@ async def test_whoever_has_nothing_queued_any_more_was_passed_over_for_nothing(r
     job_id = await room.submit(user="a", needs=Y)
     await room.submit(user="b", needs=X)
     assert await done(worker) == "b"
-    assert room.raw.hexists(room.key("passed"), "a")
+    assert room.raw.hlen(room.key("passed")) == 1
     await room.queue.cancel("a", [job_id])
-    assert not room.raw.hexists(room.key("passed"), "a")
+    assert not room.raw.exists(room.key("passed"))
+
+
+async def test_a_person_whose_other_jobs_are_served_elsewhere_is_not_passed_over_for_ever(room: Room) -> None:
+    large = await room.worker(can=BOTH)
+    small = await room.worker("w2", can=X)
+    await room.submit(user="first", needs=X)
+    await done(large)
+    film = await room.submit(user="a", needs=Y)
+    await room.submit(user="b", needs=X)
+    assert await done(large) == "b"
+    let_time_pass(room, 700)
+    await room.submit(user="a", needs=X)
+    assert await done(small) == "a"
+    await room.submit(user="b", needs=X)
+    let_time_pass(room, 671)
+    assert (await large.take()).job_id == film
+
+
+async def test_a_worker_that_is_reserved_for_another_has_no_models_for_the_rest(room: Room) -> None:
+    first = await room.worker(can=BOTH)
+    other = await room.worker("w2", can=BOTH)
+    await room.submit(user="first", needs=X)
+    await done(first)
+    await room.submit(user="first", needs=Y)
+    await done(other)
+    says_how_long_loading_takes(room, 20)
+    await room.queue.reserve("w2", "ada")
+    job_id = await room.submit(user="a", needs=Y)
+    assert (await first.take()).job_id == job_id
 
 
 async def test_nobody_is_passed_over_for_longer_than_the_bound(room: Room) -> None:

@@ -16,12 +16,13 @@ local LOADS_WAITED = 6
 -- Loading that takes less time is not worth waiting for another worker.
 local SHORT_LOAD_MS = 1000
 
--- How many other workers that take jobs have each of the models loaded.
+-- How many other workers that take anybody's jobs have each of the models loaded.
 local function loaded_elsewhere(worker)
   local holders = {}
   for _, other in ipairs(redis.call('SMEMBERS', key('workers'))) do
     local has = redis.call('HMGET', key('worker', other), 'loaded', 'drained')
-    if other ~= worker and has[1] and not has[2] and redis.call('EXISTS', key('presence', other)) == 1 then
+    if other ~= worker and has[1] and not has[2] and redis.call('HEXISTS', key('reserved'), other) == 0
+      and redis.call('EXISTS', key('presence', other)) == 1 then
       holders[has[1]] = (holders[has[1]] or 0) + 1
     end
   end
@@ -43,21 +44,22 @@ end
 -- The first people in the order of the policy, beginning with the one who is known already: {user, lane, kind = {models,
 -- work = milliseconds of such a job, load = milliseconds to load its models}, passed = for how long they were passed over,
 -- or nil}.
-local function first_people(user, lane, next_person)
-  local people, users, known = {}, {}, {}
-  while user and #users < MOST_LOOKED_AT do
+local function first_people(level, user, lane, next_person)
+  local people, places, known = {}, {}, {}
+  while user and #people < MOST_LOOKED_AT do
     local kind = known[lane]
     if not kind then
       local models, duration, load = kind_of(lane)
       kind = {models = models or '', work = tonumber(duration or USUAL_MS), load = tonumber(load or 0)}
       known[lane] = kind
     end
-    users[#users + 1] = user
-    people[#users] = {user = user, lane = lane, kind = kind}
+    local place = level .. ':' .. user .. ':' .. lane
+    places[#places + 1] = place
+    people[#places] = {user = user, lane = lane, place = place, kind = kind}
     user, lane = next_person()
   end
   local now = now_ms()
-  for i, since in ipairs(redis.call('HMGET', key('passed'), unpack(users))) do
+  for i, since in ipairs(redis.call('HMGET', key('passed'), unpack(places))) do
     if since then
       people[i].passed = now - since
     end
@@ -141,7 +143,7 @@ end
 
 -- Of the people in the order of the policy the one whose job a worker takes, and its lane; nothing if it had better wait.
 -- Invariant: whoever is passed over has it noted, so the wait has an end.
-local function prefer_loaded(next_person, worker)
+local function prefer_loaded(next_person, worker, level)
   local user, lane = next_person()
   if not user then
     return nil
@@ -151,7 +153,7 @@ local function prefer_loaded(next_person, worker)
   if patience == 0 or not has[1] or not kind_of(lane) then
     return user, lane
   end
-  local people = first_people(user, lane, next_person)
+  local people = first_people(level, user, lane, next_person)
   local chosen = weigh(people, worker, has, patience)
   local passed = {}
   for _, person in ipairs(people) do
@@ -159,7 +161,7 @@ local function prefer_loaded(next_person, worker)
       break
     end
     if not person.passed then
-      passed[#passed + 1] = person.user
+      passed[#passed + 1] = person.place
       passed[#passed + 1] = now_ms()
     end
   end

@@ -129,7 +129,7 @@ local function choose(worker, can, only, mode)
       if level == 'front' or only then
         user, lane = next_person()
       else
-        user, lane = prefer_loaded(next_person, worker)
+        user, lane = prefer_loaded(next_person, worker, level)
       end
       if user then
         redis.call('HSET', key('served'), level, now_ms())
@@ -163,7 +163,6 @@ local function bind(job_id, user, lane, worker, claim, lease_ms)
   else
     redis.call('HSET', key('worker', worker), 'claim', claim, 'job', job_id)
   end
-  redis.call('HDEL', key('passed'), user)
   redis.call('HDEL', key('idle'), worker)
   -- Now and not at the end, or one person would get all the workers at once.
   charge(user, expected)
@@ -197,6 +196,7 @@ local function assign(worker, claim, can, lease_ms)
   end
   local job_id = redis.call('ZRANGE', key('lane', level .. ':' .. user .. ':' .. lane), 0, 0)[1]
   leave_lane(job_id, level, user, lane)
+  redis.call('HDEL', key('passed'), level .. ':' .. user .. ':' .. lane)
   redis.call('ZREM', key('queued'), job_id)
   return bind(job_id, user, lane, worker, claim, lease_ms)
 end

@@ -4,13 +4,13 @@
 -- had so much room, {'unknown'} when it must register first, or {'spent'} when the claim's job is no longer its own.
 -- See claim.lua.
 local function claim_next(worker, instance, claim, catalogue, lease_ms, turn, room)
-  local known = redis.call('HMGET', key('worker', worker), 'instance', 'claim', 'job', 'turn', 'drained')
+  local known = redis.call('HMGET', key('worker', worker), 'instance', 'claim', 'job', 'turn', 'drained', 'room')
   if known[1] ~= instance then
     return {'unknown'}
   end
   if known[2] == claim then
     if known[3] and redis.call('GET', key('lease', known[3])) == claim then
-      return job_for_worker(known[3])
+      return job_for_worker(known[3], memory_of(redis.call('HGET', key('job', known[3]), 'lane')))
     end
     return {'spent'}
   end
@@ -22,7 +22,7 @@ local function claim_next(worker, instance, claim, catalogue, lease_ms, turn, ro
   end
   proceed_when_full()
   redis.call('DEL', key('inbox', worker))
-  if known[4] ~= turn then
+  if known[4] ~= turn or known[6] ~= room then
     redis.call('HSET', key('worker', worker), 'turn', turn, 'room', room)
   end
   if known[5] then

@@ -42,6 +42,7 @@ local function place_lane(level, user, lane)
     redis.call('ZADD', key('lanes', mine), head[2], lane)
   else
     redis.call('ZREM', key('lanes', mine), lane)
+    redis.call('HDEL', key('passed'), mine .. ':' .. lane)
   end
   head = redis.call('ZRANGE', key('lanes', mine), 0, 0, 'WITHSCORES')
   if head[1] then
@@ -52,7 +53,6 @@ local function place_lane(level, user, lane)
     redis.call('ZREM', key('people', level), user)
     redis.call('ZREM', key('order', level), user)
     redis.call('HDEL', key('heads', level), user)
-    redis.call('HDEL', key('passed'), user)
   end
 end
 

@@ -182,7 +182,7 @@ def nobody_waits_beside_work(model: Workshop, picture: Picture) -> None:
             ]
             assert models, f"{worker} waits beside {fields}, for which nothing is to be loaded"
             assert picture.held["workers"].intersection(others), f"{worker} leaves {fields} to nobody"
-            noted = picture.held.get("passed", {}).get(fields["user"])
+            noted = picture.held.get("passed", {}).get(f"{fields['level']}:{fields['user']}:{fields['lane']}")
             assert noted is not None, f"{worker} leaves {fields} to others, and that is not noted"
             passed = model.ledger.now_ms - int(noted)
             assert passed < model.policy.affinity_ms, f"{worker} leaves {fields} to others for {passed} ms"

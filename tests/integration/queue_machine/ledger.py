@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from .constants import HALF_LIFE_MS, PATIENCE_MS, USUAL_MS
-from .things import KINDS, LEVELS, Job
+from .things import KINDS, LEVELS, Job, Place
 
 DAY_MS = 86_400_000
 #: How much the last run counts in the averages of how long jobs run and load.
@@ -31,9 +31,9 @@ class Ledger:
     def __init__(self) -> None:
         self.now = 0.0
         self.kinds: dict[str, Learned] = defaultdict(Learned)
-        #: Who was served when, and who was first passed over when for the sake of loaded models.
+        #: Who was served when, and when each lane was first passed over for the sake of loaded models.
         self.turns: dict[str, float] = {}
-        self.passed: dict[str, int] = {}
+        self.passed: dict[Place, int] = {}
         #: When each level last got a job, or somebody came to wait there.
         self.served: dict[str, int] = {}
         self._usage: dict[str, float] = {}
@@ -52,9 +52,9 @@ class Ledger:
     def usage(self, user: str) -> float:
         return self._usage.get(user, -math.inf)
 
-    def serve(self, user: str) -> None:
+    def serve(self, user: str, place: Place) -> None:
         self.turns[user] = self.now
-        self.passed.pop(user, None)
+        self.passed.pop(place, None)
 
     def forget_old(self) -> None:
         self._usage = {user: used for user, used in self._usage.items() if used > self.now_ms / HALF_LIFE_MS}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 import redis
@@ -65,15 +65,12 @@ class _Requests:
         self.is_lossy = False
         self.reply: Any = None
 
-    def __getitem__(self, name: str) -> Callable[..., Any]:
-        def run(keys: list[str], args: list[Any]) -> Any:
-            assert keys == [self._store.keys.prefix]
-            self.reply = self._store.run(name, *args)
-            if self.is_lossy:
-                raise redis.ConnectionError("The answer was lost.")
-            return self.reply
-
-        return run
+    def run(self, name: str, prefix: str, *args: Any) -> Any:
+        assert prefix == self._store.keys.prefix
+        self.reply = self._store.run(name, *args)
+        if self.is_lossy:
+            raise redis.ConnectionError("The answer was lost.")
+        return self.reply
 
 
 class ImpatientClaims(Claims):

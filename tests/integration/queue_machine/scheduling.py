@@ -12,7 +12,7 @@ from . import affinity
 from .choosing import in_turn, is_able, lacks
 from .constants import SHORT_LOAD_MS
 from .ledger import Ledger
-from .things import Job, Policy, Record, Request, Told, told
+from .things import Job, Policy, Record, Request, Told, place_of, told
 
 
 class Scheduling:
@@ -44,10 +44,9 @@ class Scheduling:
             self.ledger.served[level] = self.ledger.now_ms
 
     def _leave_lane(self, job: Job) -> None:
-        """Called while the job still stands there: whoever waits no more at a level was passed over by nobody."""
-        others = [other for other in self.standing() if (other.user, other.level) == (job.user, job.level)]
-        if others == [job]:
-            self.ledger.passed.pop(job.user, None)
+        """Called while the job still stands there: whoever waits no more in a lane was passed over there by nobody."""
+        if [other for other in self.standing() if place_of(other) == place_of(job)] == [job]:
+            self.ledger.passed.pop(place_of(job), None)
 
     def _move(self, job: Job, level: str) -> None:
         if not job.is_held:
@@ -87,7 +86,7 @@ class Scheduling:
                 job,
                 ledger.work_of(job),
                 ledger.kinds[job.kind].load or 0,
-                now - ledger.passed[job.user] if job.user in ledger.passed else None,
+                now - ledger.passed[place_of(job)] if place_of(job) in ledger.passed else None,
             )
             for job in jobs
         ]
@@ -95,12 +94,13 @@ class Scheduling:
         chosen, why = affinity.choose(waiting, record.loaded, loaded_for, elsewhere, self.policy.affinity_ms)
         self.whys[why] += 1
         for job in jobs[: jobs.index(chosen) if chosen else None]:
-            ledger.passed.setdefault(job.user, now)
+            ledger.passed.setdefault(place_of(job), now)
         return chosen
 
     def _loaded_elsewhere(self, worker: str) -> Counter[str]:
         """How many other workers that take jobs have each of the models loaded."""
-        others = [self.records[other] for other in self.listed & self.present - {worker}]
+        free = [other for other in self.listed & self.present - {worker} if not self.policy.reserved.get(other)]
+        others = [self.records[other] for other in free]
         return Counter(other.loaded for other in others if other.loaded and not other.is_drained)
 
     def _bind(self, worker: str, request: Request, job: Job) -> Told:
@@ -117,7 +117,7 @@ class Scheduling:
             known.loaded, known.loaded_since = job.models, ledger.now_ms
         self.idle.pop(worker, None)
         ledger.charge(job.user, job.charged)
-        ledger.serve(job.user)
+        ledger.serve(job.user, place_of(job))
         return told(job, ledger.memory_of(job))
 
     def _worker_for_new(self, job: Job) -> str | None:

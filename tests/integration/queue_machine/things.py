@@ -47,6 +47,10 @@ WORKERS = {"small": "usual", "big-1": "everything", "big-2": "everything"}
 FINAL = ("done", "error", "cancelled", "quarantined")
 
 
+#: A level, a person and a lane.
+Place = tuple[str, str, str]
+
+
 @dataclass
 class Job:
     """A job as the model has it."""
@@ -157,6 +161,11 @@ def told(job: Job, memory: int | None = None) -> Told:
     """What the worker of a job is told of it."""
     assert job.claim is not None
     return Told(job.job_id, job.user, job.number, job.attempt, job.claim, memory)
+
+
+def place_of(job: Job) -> Place:
+    """Where a job stands among others like it."""
+    return job.level, job.user, job.lane
 
 
 def in_order(jobs: Sequence[Job]) -> list[Job]:

@@ -185,12 +185,16 @@ class Workshop(Scheduling):
             return ""
         returned = ""
         job = self.jobs[known.job] if known.job else None
-        if job and self._holds(job, known.claim) and not job.is_cancelled:
+        if job and self._holds(job, known.claim):
             job.claim = None
             self.ledger.charge(job.user, -job.charged)
-            self.leases.pop(job.job_id, None)
-            self._return_to_lane(job)
-            returned = job.job_id
+            if job.is_cancelled:
+                job.losses.append(worker)
+                self._end(job, "cancelled")
+            else:
+                self.leases.pop(job.job_id, None)
+                self._return_to_lane(job)
+                returned = job.job_id
         del self.records[worker]
         self.idle.pop(worker, None)
         self.inboxes.pop(worker, None)
@@ -205,7 +209,8 @@ class Workshop(Scheduling):
             return "unknown"
         if known.claim == request.claim:
             is_live = known.job is not None and self.leases.get(known.job) == request.claim
-            return told(self.jobs[known.job]) if is_live and known.job else "spent"
+            job = self.jobs[known.job] if is_live and known.job else None
+            return told(job, self.ledger.memory_of(job)) if job else "spent"
         if known.turn is not None and request.turn < known.turn:
             return "spent"
         if worker not in self.present:
