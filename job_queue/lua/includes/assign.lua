@@ -99,10 +99,14 @@ end
 
 -- The levels in the order in which they are looked at: those that have waited too long come before their turn.
 local function levels_in_order()
-  local served = redis.call('HMGET', key('served'), unpack(LEVELS))
+  local used = used_levels()
+  if #used < 2 then
+    return used
+  end
+  local served = redis.call('HMGET', key('served'), unpack(used))
   local due, others = {}, {}
-  for i, level in ipairs(LEVELS) do
-    local waits = i > 1 and served[i] and now_ms() - served[i] > PATIENCE_MS
+  for i, level in ipairs(used) do
+    local waits = level ~= 'front' and served[i] and now_ms() - served[i] > PATIENCE_MS
     local list = waits and due or others
     list[#list + 1] = level
   end
@@ -116,25 +120,23 @@ end
 -- `can` is what the worker has; `only` the one person that it is reserved for, or nil; `mode` names the policy.
 local function choose(worker, can, only, mode)
   for _, level in ipairs(levels_in_order()) do
-    if redis.call('EXISTS', key('people', level)) == 1 then
-      local lanes = first_lanes(level, can)
-      local next_person
-      if only then
-        next_person = those_with_a_lane({only}, lanes)
-      else
-        -- Ahead of all is ahead of all, also under another policy.
-        next_person = (level == 'front' and order_fifo or POLICIES[mode])(level, lanes)
-      end
-      local user, lane
-      if level == 'front' or only then
-        user, lane = next_person()
-      else
-        user, lane = prefer_loaded(next_person, worker, level)
-      end
-      if user then
-        redis.call('HSET', key('served'), level, now_ms())
-        return level, user, lane
-      end
+    local lanes = first_lanes(level, can)
+    local next_person
+    if only then
+      next_person = those_with_a_lane({only}, lanes)
+    else
+      -- Ahead of all is ahead of all, also under another policy.
+      next_person = (level == 'front' and order_fifo or POLICIES[mode])(level, lanes)
+    end
+    local user, lane
+    if level == 'front' or only then
+      user, lane = next_person()
+    else
+      user, lane = prefer_loaded(next_person, worker, level)
+    end
+    if user then
+      redis.call('HSET', key('served'), level, now_ms())
+      return level, user, lane
     end
   end
 end

@@ -16,6 +16,7 @@ local USUAL_LEVEL = '2'
 -- What is known of the jobs of a lane, from the hash kind:<lane>, read once: {models, duration, load, stated, memory,
 -- estimate}, false for what is not known. The last three are in bytes, see includes/memory.lua.
 local kinds = {}
+
 local function kind_of(lane)
   local kind = kinds[lane]
   if not kind then
@@ -23,6 +24,20 @@ local function kind_of(lane)
     kinds[lane] = kind
   end
   return kind[1], kind[2], kind[3], kind[4], kind[5], kind[6]
+end
+
+-- The levels at which people wait, as far as this script knows.
+local levels_in_use
+local function used_levels()
+  if not levels_in_use then
+    levels_in_use = {}
+    for _, level in ipairs(LEVELS) do
+      if redis.call('EXISTS', key('people', level)) == 1 then
+        levels_in_use[#levels_in_use + 1] = level
+      end
+    end
+  end
+  return levels_in_use
 end
 
 -- Those who used nothing lately stand before all others, by their first job; see includes/policy_fair.lua.
@@ -65,6 +80,7 @@ local function enter_lane(job_id, level, user, lane, number)
   if redis.call('EXISTS', key('people', level)) == 0 then
     -- A level's patience begins when somebody waits at it.
     redis.call('HSET', key('served'), level, now_ms())
+    levels_in_use = nil
   end
   redis.call('ZADD', key('lane', level .. ':' .. user .. ':' .. lane), number, job_id)
   place_lane(level, user, lane)

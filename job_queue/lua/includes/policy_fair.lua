@@ -16,7 +16,7 @@ local function charge(user, ms)
   local left = math.max(used + ms, 1)
   local written = string.format('%.17g', now + math.log(left) / math.log(2))
   redis.call('ZADD', key('usage'), written, user)
-  for _, level in ipairs(LEVELS) do
+  for _, level in ipairs(used_levels()) do
     redis.call('ZADD', key('order', level), 'XX', written, user)
   end
 end
