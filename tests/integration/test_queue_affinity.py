@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from comfyume.benchmarks.simulator.play import simulate
-from comfyume.benchmarks.simulator.workload import Workshop
+from comfyume.benchmarks.simulator.workload import Crowd, Workshop
 from comfyume.job_queue.jobs import ClaimedJob, Policy
 from comfyume.tests.harness.room import Room, Worker
 
@@ -219,7 +219,7 @@ def test_a_simulated_workshop_runs_every_prompt_and_affinity_saves_swaps(store: 
     with store.server.client() as client:
         raw = type(client).from_url(store.url)
         for affinity in (0, 600):
-            outcome = outcomes[affinity] = simulate(raw, workshop, Policy(affinity=affinity), workers=1)
+            outcome = outcomes[affinity] = simulate(raw, Crowd(workshop), Policy(affinity=affinity), workers=1)
             assert sum(map(len, outcome.waits.values())) > 100
             assert min(min(waits) for waits in outcome.waits.values()) >= 0
             assert 0 < outcome.use <= 1
