@@ -111,6 +111,26 @@ async def test_a_job_is_left_to_the_worker_that_has_its_models_until_loading_the
     assert room.field(job_id, "worker") == "w2"
 
 
+async def test_a_job_is_not_left_longer_to_several_workers_than_to_one(room: Room) -> None:
+    workers = {name: await room.worker(name, can=BOTH) for name in ("w1", "w2", "w3")}
+    for worker, needs in zip(workers.values(), (X, Y, X), strict=True):
+        await room.submit(needs=needs)
+        await done(worker)
+    says_how_long_loading_takes(room, 30)
+    for name in ("w1", "w3"):
+        await room.submit(user="long", needs=X)
+        await workers[name].take()
+    assert await workers["w2"].next() is None
+    job_id = await room.submit(user="a", needs=X)
+    await room.queue.sweep()
+    let_time_pass(room, 170, "w2")
+    await room.queue.sweep()
+    assert room.state(job_id) == "queued"
+    let_time_pass(room, 11, "w2")
+    await room.queue.sweep()
+    assert room.field(job_id, "worker") == "w2"
+
+
 async def test_a_worker_that_waits_for_its_models_gets_the_next_job_that_needs_them(room: Room) -> None:
     workers, running = await one_busy_and_one_with_other_models(room)
     assert await workers["w2"].next() is None
