@@ -1,7 +1,7 @@
 """Compares scheduling policies by playing a workshop: who waits how long, how often models are swapped, what GPUs do.
 
     python benchmarks/simulate.py [--people 20] [--days 3] [--workers 1 3] [--seeds 1 2 3] [--flood 200] [--save FILE]
-    python benchmarks/simulate.py --record FOLDER      also plays what was asked for under plain fifo, and keeps it
+    python benchmarks/simulate.py --record FOLDER      also plays what was asked for under one policy, and keeps it
     python benchmarks/simulate.py --play FILE...       plays recordings
 
 The scripts that schedule are the real ones on a real store; only the clock is the simulation's.
@@ -103,19 +103,19 @@ class Comparison:
         self._affinity = options.affinity
         self._names = [name for name in POLICIES if name == PLAIN or not options.policies or name in options.policies]
 
-    def of(self, title: str, workers: int, scenes: list[Scene]) -> tuple[list[str], list[Outcome]]:
-        """The lines of a table, and what came of each scene under plain fifo."""
+    def of(self, title: str, workers: int, scenes: list[Scene]) -> tuple[list[str], dict[str, list[Outcome]]]:
+        """The lines of a table, and what came of each scene under each policy."""
         lines = [f"### {title}", "", HEAD, "|---" * (HEAD.count("|") - 1) + "|"]
-        plain: list[Outcome] = []
+        outcomes: dict[str, list[Outcome]] = {name: [] for name in self._names}
         for name in self._names:
             policy = Policy(POLICIES[name].mode, affinity=self._affinity if POLICIES[name].affinity else 0)
             for number, scene in enumerate(scenes):
                 began = time.perf_counter()
                 outcome = simulate(self._client, scene.people(), policy, workers)
-                plain += [outcome] * (name == PLAIN)
-                lines.append(row(f"{name} | {scene.name}", outcome, plain[number], scene.flooding))
+                outcomes[name].append(outcome)
+                lines.append(row(f"{name} | {scene.name}", outcome, outcomes[PLAIN][number], scene.flooding))
                 print(f"{title}, {name}, {scene.name}: {time.perf_counter() - began:.1f} s", file=sys.stderr)
-        return [*lines, ""], plain
+        return [*lines, ""], outcomes
 
 
 def tables(comparison: Comparison, options: argparse.Namespace) -> Iterator[str]:
@@ -128,15 +128,16 @@ def tables(comparison: Comparison, options: argparse.Namespace) -> Iterator[str]
             continue
         workshops = [Workshop(options.people, options.days, flood=options.flood, seed=seed) for seed in options.seeds]
         generated = [Scene.generated(workshop) for workshop in workshops]
-        lines, plain = comparison.of(title, workers, generated)
+        lines, outcomes = comparison.of(title, workers, generated)
         yield from lines
-        if options.record:
+        for policy in options.record_under if options.record else ():
             recorded = []
-            for scene, outcome in zip(generated, plain, strict=True):
+            for scene, outcome in zip(generated, outcomes[policy], strict=True):
                 recording = Recording.of(outcome.asked, scene.flooding)
-                recording.write(options.record / f"{options.people}-people-{workers}-workers-{scene.name}.jsonl")
+                words = [f"{options.people} people", f"{workers} workers", policy.replace(",", ""), scene.name]
+                recording.write(options.record / f"{' '.join(words).replace(' ', '-')}.jsonl")
                 recorded.append(Scene.recorded(scene.name, recording))
-            yield from comparison.of(f"{title}, recorded under {PLAIN}", workers, recorded)[0]
+            yield from comparison.of(f"{title}, recorded under {policy}", workers, recorded)[0]
 
 
 def main() -> None:
@@ -152,9 +153,14 @@ def main() -> None:
     parser.add_argument("--policies", nargs="+", choices=POLICIES, help="some of them; the first is always played")
     parser.add_argument("--affinity", type=float, default=Policy().affinity, help="seconds somebody may be passed over")
     parser.add_argument("--record", type=Path, metavar="FOLDER", help="keep what was asked for, and play that as well")
+    parser.add_argument(
+        "--record-under", nargs="+", choices=POLICIES, default=[PLAIN], help="policies under which it was asked for"
+    )
     parser.add_argument("--play", type=Path, nargs="+", metavar="FILE", help="recordings to play instead")
     parser.add_argument("--save", type=Path)
     options = parser.parse_args()
+    if options.record and options.policies and not {*options.record_under} <= {PLAIN, *options.policies}:
+        parser.error("--record-under names a policy that --policies leaves out")
     if options.record:
         options.record.mkdir(parents=True, exist_ok=True)
     with (
