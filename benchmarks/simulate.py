@@ -1,6 +1,8 @@
 """Compares scheduling policies by playing a workshop: who waits how long, how often models are swapped, what GPUs do.
 
     python benchmarks/simulate.py [--people 20] [--days 3] [--workers 1 3] [--seeds 1 2 3] [--flood 200] [--save FILE]
+    python benchmarks/simulate.py --record FOLDER      also plays what was asked for under one policy, and keeps it
+    python benchmarks/simulate.py --play FILE...       plays recordings
 
 The scripts that schedule are the real ones on a real store; only the clock is the simulation's.
 """
@@ -13,7 +15,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import redis
@@ -21,15 +24,16 @@ import redis
 ROOT = Path(__file__).resolve().parent.parent
 runpy.run_path(str(ROOT / "tests" / "harness" / "package.py"))["register"]()
 
-from comfyume.benchmarks.simulator.play import Outcome, simulate  # noqa: E402
-from comfyume.benchmarks.simulator.workload import Workshop  # noqa: E402
+from comfyume.benchmarks.simulator.play import Outcome, People, simulate  # noqa: E402
+from comfyume.benchmarks.simulator.recording import Recording  # noqa: E402
+from comfyume.benchmarks.simulator.workload import Crowd, Workshop  # noqa: E402
 from comfyume.job_queue.connection import connect  # noqa: E402
 from comfyume.job_queue.jobs import Policy  # noqa: E402
 from comfyume.tests.harness.processes import RedisServer  # noqa: E402
 
 HEAD = (
-    "| policy | seed | prompts | mean wait s | p95 s | median one | slowest | slowest / median "
-    "| worst p95 against fifo | swaps | swaps against fifo | use |"
+    "| policy | workshop | prompts | mean wait s | p95 s | median one | slowest | slowest / median "
+    "| worst p95 against fifo | swaps | swaps against fifo | per prompt | use |"
 )
 #: What all else is compared with: first come, first served, whatever is loaded.
 PLAIN = "fifo, no affinity"
@@ -43,49 +47,97 @@ POLICIES = {
 }
 
 
+@dataclass(frozen=True)
+class Scene:
+    """What is played under each policy, each time by new people.
+
+    Attributes:
+        flooding: people whose waits are left out.
+    """
+
+    name: str
+    people: Callable[[], People]
+    flooding: tuple[str, ...]
+
+    @classmethod
+    def generated(cls, workshop: Workshop) -> Scene:
+        """People who ask for more when they have their results."""
+        flooding = tuple(workshop.users()[:1]) if workshop.flood else ()
+        return cls(str(workshop.seed), lambda: Crowd(workshop), flooding)
+
+    @classmethod
+    def recorded(cls, name: str, recording: Recording) -> Scene:
+        """The same prompts at the same times."""
+        return cls(name, lambda: recording, recording.flooding)
+
+
 def percentile(values: list[float], share: float) -> float:
     """The value that this share of the values does not exceed."""
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
-def row(name: str, outcome: Outcome, plain: Outcome, flooding: str | None) -> str:
+def row(name: str, outcome: Outcome, plain: Outcome, flooding: tuple[str, ...]) -> str:
     """One line of the table; whoever floods waits for themselves and counts as nobody's neighbour.
 
     ``plain`` is what comes of first come, first served without regard to models, which each
     person's wait is compared with.
     """
-    waits = {user: values for user, values in outcome.waits.items() if user != flooding}
+    waits = {user: values for user, values in outcome.waits.items() if user not in flooding}
     means = sorted(statistics.mean(values) for values in waits.values())
     median = statistics.median(means)
     everybody = [wait for values in waits.values() for wait in values]
     worst = max(percentile(values, 0.95) / percentile(plain.waits[user], 0.95) for user, values in waits.items())
     seconds = [statistics.mean(everybody), percentile(everybody, 0.95), median, means[-1]]
-    cells = [str(sum(map(len, outcome.waits.values()))), *(f"{value:.0f}" for value in seconds)]
-    cells += [f"{means[-1] / median:.2f}", f"{worst:.2f}", str(outcome.swaps)]
-    cells += [f"{outcome.swaps / plain.swaps:.3f}", f"{outcome.use:.0%}"]
+    swaps = outcome.swaps / plain.swaps
+    cells = [str(len(outcome.asked)), *(f"{value:.0f}" for value in seconds)]
+    cells += [f"{means[-1] / median:.2f}", f"{worst:.2f}", str(outcome.swaps), f"{swaps:.3f}"]
+    cells += [f"{swaps * len(plain.asked) / len(outcome.asked):.3f}", f"{outcome.use:.0%}"]
     return f"| {name} | {' | '.join(cells)} |"
 
 
-def table(client: redis.Redis, options: argparse.Namespace, workers: int) -> Iterator[str]:
-    """Play with this many workers under each policy; gives the lines."""
-    yield f"### {options.people} people, {workers} worker{'s' * (workers > 1)}, {options.days} days"
-    yield ""
-    yield HEAD
-    yield "|---" * (HEAD.count("|") - 1) + "|"
-    plain: dict[int, Outcome] = {}
-    for name, policy in POLICIES.items():
-        if name != PLAIN and options.policies and name not in options.policies:
+class Comparison:
+    """Policies compared on one store."""
+
+    def __init__(self, client: redis.Redis, options: argparse.Namespace) -> None:
+        self._client = client
+        self._affinity = options.affinity
+        self._names = [name for name in POLICIES if name == PLAIN or not options.policies or name in options.policies]
+
+    def of(self, title: str, workers: int, scenes: list[Scene]) -> tuple[list[str], dict[str, list[Outcome]]]:
+        """The lines of a table, and what came of each scene under each policy."""
+        lines = [f"### {title}", "", HEAD, "|---" * (HEAD.count("|") - 1) + "|"]
+        outcomes: dict[str, list[Outcome]] = {name: [] for name in self._names}
+        for name in self._names:
+            policy = Policy(POLICIES[name].mode, affinity=self._affinity if POLICIES[name].affinity else 0)
+            for number, scene in enumerate(scenes):
+                began = time.perf_counter()
+                outcome = simulate(self._client, scene.people(), policy, workers)
+                outcomes[name].append(outcome)
+                lines.append(row(f"{name} | {scene.name}", outcome, outcomes[PLAIN][number], scene.flooding))
+                print(f"{title}, {name}, {scene.name}: {time.perf_counter() - began:.1f} s", file=sys.stderr)
+        return [*lines, ""], outcomes
+
+
+def tables(comparison: Comparison, options: argparse.Namespace) -> Iterator[str]:
+    """Play what the options ask for; gives the lines of all tables."""
+    for workers in options.workers:
+        title = f"{options.people} people, {workers} worker{'s' * (workers > 1)}, {options.days} days"
+        if options.play:
+            recorded = [Scene.recorded(path.stem, Recording.read(path)) for path in options.play]
+            yield from comparison.of(f"Recorded, {workers} worker{'s' * (workers > 1)}", workers, recorded)[0]
             continue
-        chosen = Policy(policy.mode, affinity=options.affinity if policy.affinity else 0)
-        for seed in options.seeds:
-            workshop = Workshop(options.people, options.days, flood=options.flood, seed=seed)
-            began = time.perf_counter()
-            outcome = simulate(client, workshop, chosen, workers)
-            plain.setdefault(seed, outcome)
-            flooding = workshop.users()[0] if options.flood else None
-            yield row(f"{name} | {seed}", outcome, plain[seed], flooding)
-            print(f"{workers} workers, {name}, {seed}: {time.perf_counter() - began:.1f} s", file=sys.stderr)
-    yield ""
+        workshops = [Workshop(options.people, options.days, flood=options.flood, seed=seed) for seed in options.seeds]
+        generated = [Scene.generated(workshop) for workshop in workshops]
+        lines, outcomes = comparison.of(title, workers, generated)
+        yield from lines
+        for policy in options.record_under if options.record else ():
+            recorded = []
+            for scene, outcome in zip(generated, outcomes[policy], strict=True):
+                recording = Recording.of(outcome.asked, scene.flooding)
+                words = [f"{options.people} people", f"{workers} workers", policy.replace(",", ""), scene.name]
+                recording.write(options.record / f"{' '.join(words).replace(' ', '-')}.jsonl")
+                recorded.append(Scene.recorded(scene.name, recording))
+            yield from comparison.of(f"{title}, recorded under {policy}", workers, recorded)[0]
 
 
 def main() -> None:
@@ -100,14 +152,23 @@ def main() -> None:
     )
     parser.add_argument("--policies", nargs="+", choices=POLICIES, help="some of them; the first is always played")
     parser.add_argument("--affinity", type=float, default=Policy().affinity, help="seconds somebody may be passed over")
+    parser.add_argument("--record", type=Path, metavar="FOLDER", help="keep what was asked for, and play that as well")
+    parser.add_argument(
+        "--record-under", nargs="+", choices=POLICIES, default=[PLAIN], help="policies under which it was asked for"
+    )
+    parser.add_argument("--play", type=Path, nargs="+", metavar="FILE", help="recordings to play instead")
     parser.add_argument("--save", type=Path)
     options = parser.parse_args()
+    if options.record and options.policies and not {*options.record_under} <= {PLAIN, *options.policies}:
+        parser.error("--record-under names a policy that --policies leaves out")
+    if options.record:
+        options.record.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="cfm") as folder,
         RedisServer(Path(folder), port=None, fsync="no") as server,
     ):
         client = connect(server.url, timeout=60)
-        text = "\n".join(line for workers in options.workers for line in table(client, options, workers))
+        text = "\n".join(tables(Comparison(client, options), options))
     print(text)
     if options.save:
         options.save.write_text(text + "\n", encoding="utf-8")

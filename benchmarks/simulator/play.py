@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import heapq
 import uuid
-from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Protocol
 
 import redis
 
-from comfyume.benchmarks.simulator.workload import KINDS, Batch, Kind, Workshop
+from comfyume.benchmarks.simulator.recording import Prompt
 from comfyume.job_queue import events, scripts
-from comfyume.job_queue.jobs import ClaimedJob, Policy, Submission
+from comfyume.job_queue.jobs import ClaimedJob, MemoryNeed, Policy, Submission
 from comfyume.job_queue.keys import Keys
 
 REAL_CLOCK = "local time = redis.call('TIME')\n    asked_at = time[1] * 1000000 + time[2]"
@@ -66,6 +67,16 @@ class VirtualStore:
             self._client.unlink(key)
 
 
+class People(Protocol):
+    """Who asks for prompts: a generated crowd, or a recording."""
+
+    def begin(self) -> Iterable[Prompt]:
+        """What they ask for in any case."""
+
+    def after(self, ended: Prompt, now: float) -> Iterable[Prompt]:
+        """What else they ask for because this prompt of theirs has ended now."""
+
+
 @dataclass
 class Worker:
     """A simulated GPU."""
@@ -73,10 +84,9 @@ class Worker:
     name: str
     instance: str = "simulated"
     turn: int = 0
-    loaded: str = ""
+    loaded: tuple[str, ...] = ()
     swaps: int = 0
     busy: float = 0.0
-    swapping: float = 0.0
 
 
 @dataclass
@@ -84,12 +94,14 @@ class Outcome:
     """What came of it; seconds.
 
     Attributes:
-        waits: of each person, from each submit to the begin of its run.
+        waits: of each person, from each submit to the begin of its run, or until it was cancelled before that.
+        asked: every prompt, in the order of their submits.
         ended: when the last prompt was done.
     """
 
     waits: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     workers: list[Worker] = field(default_factory=list)
+    asked: list[Prompt] = field(default_factory=list)
     ended: float = 0.0
 
     @property
@@ -104,33 +116,28 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """One prompt on its way.
+class Run:
+    """A prompt that a worker has begun, and when its models were loaded."""
 
-    Attributes:
-        in_turn: whether its person waits for it before they ask for more.
-    """
-
-    at: float
-    user: str
-    kind: Kind
-    seconds: float
-    in_turn: bool
+    worker: Worker
+    job: ClaimedJob
+    prompt: Prompt
+    loaded: float
 
 
 class Simulation:
     """One workshop under one policy."""
 
-    def __init__(self, client: redis.Redis, workshop: Workshop, policy: Policy, workers: int) -> None:
+    def __init__(self, client: redis.Redis, people: People, policy: Policy, workers: int) -> None:
         self._client = client
         self._store = VirtualStore(client)
-        self._workshop = workshop
+        self._people = people
         self._policy = replace(policy, per_person=None, in_all=None, per_minute=None)
         self._workers = {f"worker-{number + 1}": Worker(f"worker-{number + 1}") for number in range(workers)}
         self._idle: set[str] = set()
-        self._prompts: dict[str, Prompt] = {}
-        self._plans = {user: workshop.plan_of(user) for user in workshop.users()}
-        self._awaited: Counter[str] = Counter()
+        self._queued: dict[str, Prompt] = {}
+        self._running: dict[str, Run] = {}
+        self._known: set[str] = set()
         self._agenda: list[tuple[float, int, Callable[[float], None]]] = []
         self._count = 0
         self._sweep_planned = False
@@ -140,10 +147,7 @@ class Simulation:
         """Run everything to its end."""
         try:
             self._open()
-            for at, batch in self._workshop.floods():
-                self._plan(at, partial(self._submit, self._workshop.users()[0], batch, in_turn=False))
-            for user in self._plans:
-                self._plan_next(0, user)
+            self._expect(self._people.begin())
             while self._agenda:
                 at, _, act = heapq.heappop(self._agenda)
                 act(at)
@@ -156,15 +160,13 @@ class Simulation:
         self._count += 1
         heapq.heappush(self._agenda, (at, self._count, act))
 
-    def _plan_next(self, now: float, user: str) -> None:
-        batch = next(self._plans[user])
-        if now + batch.think < self._workshop.seconds:
-            self._plan(now + batch.think, partial(self._submit, user, batch, in_turn=True))
+    def _expect(self, prompts: Iterable[Prompt]) -> None:
+        for prompt in prompts:
+            self._plan(prompt.at, partial(self._submit, prompt))
 
     def _open(self) -> None:
         self._store.run(0, "configure", "set", *self._policy.arguments())
-        capabilities = ["", "node:Sample", *(f"model:{kind.model.name}" for kind in KINDS)]
-        self._client.sadd(self._store.keys.capabilities(CATALOGUE), *capabilities)
+        self._client.sadd(self._store.keys.capabilities(CATALOGUE), "")
         for worker in self._workers.values():
             self._store.run(0, "register_worker", worker.name, worker.instance, LEASE_MS, "{}", CATALOGUE, "")
             worker.turn += 1
@@ -172,24 +174,40 @@ class Simulation:
             self._store.run(0, "claim", *who, CATALOGUE, LEASE_MS, worker.turn, "")
             self._idle.add(worker.name)
 
-    def _submit(self, user: str, batch: Batch, now: float, *, in_turn: bool) -> None:
-        for seconds in batch.seconds:
-            job_id = str(uuid.uuid4())
-            self._prompts[job_id] = Prompt(now, user, batch.kind, seconds, in_turn)
-            self._awaited[user] += in_turn
-            submission = Submission(
-                job_id=job_id,
-                user=user,
-                order="back",
-                payload={"prompt": {}, "extra_data": {}, "outputs": []},
-                secrets={},
-                envelope={},
-                brief={},
-                client="",
-                needs=frozenset({"node:Sample", f"model:{batch.kind.model.name}"}),
-            )
-            self._store.run(now, "submit", *submission.arguments())
-            self._look_into_inboxes(now)
+    def _submit(self, prompt: Prompt, now: float) -> None:
+        job_id = str(uuid.uuid4())
+        needs = frozenset({f"node:{prompt.kind}", *(f"model:{model}" for model in prompt.models)})
+        if not needs <= self._known:
+            # Every worker can run everything.
+            self._client.sadd(self._store.keys.capabilities(CATALOGUE), *needs)
+            self._known |= needs
+        submission = Submission(
+            job_id=job_id,
+            user=prompt.user,
+            order="back",
+            payload={"prompt": {}, "extra_data": {}, "outputs": []},
+            secrets={},
+            envelope={},
+            brief={},
+            client="",
+            needs=needs,
+            memory=MemoryNeed(sizes=prompt.sizes),
+        )
+        self.outcome.asked.append(prompt)
+        self._queued[job_id] = prompt
+        self._store.run(now, "submit", *submission.arguments())
+        self._look_into_inboxes(now)
+        if prompt.cancelled is not None:
+            self._plan(max(now, prompt.cancelled), partial(self._cancel, prompt.user, job_id))
+
+    def _cancel(self, user: str, job_id: str, now: float) -> None:
+        self._store.run(now, "cancel", user, "any", job_id)
+        if job_id in self._running:
+            self._finish(job_id, now, state="cancelled")
+        elif job_id in self._queued:
+            prompt = self._queued.pop(job_id)
+            self.outcome.waits[user].append(now - prompt.at)
+            self._expect(self._people.after(prompt, now))
 
     def _look_into_inboxes(self, now: float) -> None:
         for name in sorted(self._idle):
@@ -210,22 +228,27 @@ class Simulation:
         self._look_into_inboxes(now)
 
     def _begin(self, now: float, worker: Worker, job: ClaimedJob) -> None:
-        prompt = self._prompts[job.job_id]
+        prompt = self._queued.pop(job.job_id)
         self.outcome.waits[prompt.user].append(now - prompt.at)
-        took = prompt.seconds
-        if worker.loaded != prompt.kind.model.name:
-            worker.loaded = prompt.kind.model.name
+        loaded = now
+        if prompt.models and worker.loaded != prompt.models:
+            worker.loaded = prompt.models
             worker.swaps += 1
-            worker.swapping += prompt.kind.model.load
-            took += prompt.kind.model.load
-        worker.busy += prompt.seconds
-        self._plan(now + took, partial(self._finish, worker, job))
+            loaded += prompt.load
+        self._running[job.job_id] = Run(worker, job, prompt, loaded)
+        self._plan(loaded + prompt.runs, partial(self._finish, job.job_id))
 
-    def _finish(self, worker: Worker, job: ClaimedJob, now: float) -> None:
+    def _finish(self, job_id: str, now: float, state: str = "done") -> None:
+        run = self._running.pop(job_id, None)
+        if run is None:
+            # It was cancelled before.
+            return
+        worker, job = run.worker, run.job
+        worker.busy += max(now - run.loaded, 0)
         worker.turn += 1
-        batch = events.encode(events.Batch(job.job_id, job.user, job.attempt, [], 0, "done"))
+        batch = events.encode(events.Batch(job.job_id, job.user, job.attempt, [], 0, state))
         following = [worker.instance, uuid.uuid4().hex, CATALOGUE, LEASE_MS, worker.turn]
-        ending = [job.job_id, job.claim, "done", "{}", batch, *HISTORY, *following, batch, "", ""]
+        ending = [job.job_id, job.claim, state, "{}", batch, *HISTORY, *following, batch, "", ""]
         reply = self._store.run(now, "finish", *ending)
         if reply[0] != b"ok":
             raise RuntimeError(f"the store did not take the end of a job: {reply}")
@@ -234,13 +257,9 @@ class Simulation:
             self._begin(now, worker, ClaimedJob.from_fields(reply[1:]))
         else:
             self._idle.add(worker.name)
-        prompt = self._prompts.pop(job.job_id)
-        if prompt.in_turn:
-            self._awaited[prompt.user] -= 1
-            if self._awaited[prompt.user] == 0:
-                self._plan_next(now, prompt.user)
+        self._expect(self._people.after(run.prompt, now))
 
 
-def simulate(client: redis.Redis, workshop: Workshop, policy: Policy, workers: int) -> Outcome:
-    """Play one workshop under one policy on this many workers."""
-    return Simulation(client, workshop, policy, workers).play()
+def simulate(client: redis.Redis, people: People, policy: Policy, workers: int) -> Outcome:
+    """Play what these people ask for under one policy on this many workers."""
+    return Simulation(client, people, policy, workers).play()

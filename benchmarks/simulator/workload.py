@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+from comfyume.benchmarks.simulator.recording import Prompt
 
 HOUR = 3600.0
 
@@ -31,6 +34,7 @@ class Kind:
         share: how often it is asked for, relative to the others.
         think: seconds a person looks at the result before the next one, at the median.
         batch: most prompts queued in one go.
+        sizes: width, height, and frames of a video.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Kind:
     share: float
     think: float
     batch: int
+    sizes: str
 
 
 KLEIN_4B = Model("flux-2-klein-4b", 15.0)
@@ -47,9 +52,9 @@ KLEIN_9B = Model("flux-2-klein-9b", 30.0)
 LTX_2 = Model("ltx-2-19b", 90.0)
 #: Times as on one GPU with 48 GiB, rounded. They set the proportions; the policies are compared, not the GPU.
 KINDS = (
-    Kind("image, Klein 4B", KLEIN_4B, 6.0, 0.3, 5.0, 90.0, 4),
-    Kind("image, Klein 9B", KLEIN_9B, 12.0, 0.3, 4.0, 120.0, 4),
-    Kind("video, LTX-2", LTX_2, 150.0, 0.5, 1.0, 600.0, 1),
+    Kind("image, Klein 4B", KLEIN_4B, 6.0, 0.3, 5.0, 90.0, 4, "1024x1024"),
+    Kind("image, Klein 9B", KLEIN_9B, 12.0, 0.3, 4.0, 120.0, 4, "1024x1024"),
+    Kind("video, LTX-2", LTX_2, 150.0, 0.5, 1.0, 600.0, 1, "768x512x121"),
 )
 
 
@@ -114,6 +119,47 @@ class Workshop:
             )
             for day in range(self.days if self.flood else 0)
         ]
+
+
+class Crowd:
+    """The people of a generated workshop: they ask for more when they have got what they asked for."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+        self._plans = {user: workshop.plan_of(user) for user in workshop.users()}
+        self._awaited: Counter[str] = Counter()
+        flooding = workshop.users()[0]
+        self._floods = [prompt for at, batch in workshop.floods() for prompt in _prompts(flooding, batch, at)]
+        self._besides = set(self._floods)
+
+    def begin(self) -> Iterable[Prompt]:
+        """What is asked for before anything was done."""
+        yield from self._floods
+        for user in self._plans:
+            yield from self._next(user, 0)
+
+    def after(self, ended: Prompt, now: float) -> Iterable[Prompt]:
+        """What is asked for because this prompt has ended."""
+        if ended in self._besides:
+            return
+        self._awaited[ended.user] -= 1
+        if self._awaited[ended.user] == 0:
+            yield from self._next(ended.user, now)
+
+    def _next(self, user: str, now: float) -> Iterable[Prompt]:
+        batch = next(self._plans[user])
+        if now + batch.think < self._workshop.seconds:
+            prompts = _prompts(user, batch, now + batch.think)
+            self._awaited[user] += len(prompts)
+            yield from prompts
+
+
+def _prompts(user: str, batch: Batch, at: float) -> list[Prompt]:
+    kind = batch.kind
+    return [
+        Prompt(at, user, kind.name, (kind.model.name,), kind.model.load, kind.sizes, seconds)
+        for seconds in batch.seconds
+    ]
 
 
 def _around(chosen: random.Random, median: float, spread: float) -> float:

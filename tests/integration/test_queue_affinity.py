@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from comfyume.benchmarks.simulator.play import simulate
-from comfyume.benchmarks.simulator.workload import Workshop
+from comfyume.benchmarks.simulator.workload import Crowd, Workshop
 from comfyume.job_queue.jobs import ClaimedJob, Policy
 from comfyume.tests.harness.room import Room, Worker
 
@@ -103,6 +103,26 @@ async def test_a_job_is_left_to_the_worker_that_has_its_models_until_loading_the
     job_id = await room.submit(user="a", needs=X)
     await room.queue.sweep()
     assert room.state(job_id) == "queued"
+    let_time_pass(room, 170, "w2")
+    await room.queue.sweep()
+    assert room.state(job_id) == "queued"
+    let_time_pass(room, 11, "w2")
+    await room.queue.sweep()
+    assert room.field(job_id, "worker") == "w2"
+
+
+async def test_a_job_is_not_left_longer_to_several_workers_than_to_one(room: Room) -> None:
+    workers = {name: await room.worker(name, can=BOTH) for name in ("w1", "w2", "w3")}
+    for worker, needs in zip(workers.values(), (X, Y, X), strict=True):
+        await room.submit(needs=needs)
+        await done(worker)
+    says_how_long_loading_takes(room, 30)
+    for name in ("w1", "w3"):
+        await room.submit(user="long", needs=X)
+        await workers[name].take()
+    assert await workers["w2"].next() is None
+    job_id = await room.submit(user="a", needs=X)
+    await room.queue.sweep()
     let_time_pass(room, 170, "w2")
     await room.queue.sweep()
     assert room.state(job_id) == "queued"
@@ -248,7 +268,7 @@ def test_a_simulated_workshop_runs_every_prompt_and_affinity_saves_swaps(store: 
     with store.server.client() as client:
         raw = type(client).from_url(store.url)
         for affinity in (0, 600):
-            outcome = outcomes[affinity] = simulate(raw, workshop, Policy(affinity=affinity), workers=1)
+            outcome = outcomes[affinity] = simulate(raw, Crowd(workshop), Policy(affinity=affinity), workers=1)
             assert sum(map(len, outcome.waits.values())) > 100
             assert min(min(waits) for waits in outcome.waits.values()) >= 0
             assert 0 < outcome.use <= 1

@@ -11,7 +11,8 @@
 local USUAL_AFFINITY_MS = 1370000
 -- Among so many people jobs for the loaded models are looked for.
 local MOST_LOOKED_AT = 100
--- Models that another worker has are loaded once people have waited for it so many times as long as loading takes.
+-- Models that other workers have are loaded once people have waited for those so many times as long as loading takes. It
+-- does not depend on how many have them: the more there are, the sooner one of them should have been free.
 local LOADS_WAITED = 6
 -- Loading that takes less time is not worth waiting for another worker.
 local SHORT_LOAD_MS = 1000
@@ -93,7 +94,8 @@ local function worth_loading(groups, worker, patience)
       load = math.max(load, person.kind.load)
     end
     local first = longest_passed(group.people)
-    local pays = load < SHORT_LOAD_MS or waited >= LOADS_WAITED * others * load or (first.passed or 0) >= patience
+    local pays = load < SHORT_LOAD_MS or others == 0 or waited >= LOADS_WAITED * load
+      or (first.passed or 0) >= patience
     local waiting = (work + waited) / (1 + others)
     if pays and (not most or waiting > most) then
       best, most = group.people[1], waiting
