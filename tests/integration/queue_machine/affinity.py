@@ -65,6 +65,6 @@ def _worth_loading(groups: dict[str, list[Waiting]], elsewhere: Counter[str], bo
         waited = sum(person.passed or 0 for person in people)
         others = elsewhere[models]
         is_up = (_longest_passed(people).passed or 0) >= bound
-        if load < SHORT_LOAD_MS or is_up or waited >= LOADS_WAITED * others * load:
+        if load < SHORT_LOAD_MS or not others or is_up or waited >= LOADS_WAITED * load:
             best.append(((sum(person.work for person in people) + waited) / (1 + others), people[0].job))
     return (max(best, key=lambda entry: entry[0])[1], "loads") if best else (None, "leaves it")

@@ -192,23 +192,24 @@ MUTATIONS = [
     ),
     Mutation("affinity", "jobs without models count as others", AFFINITY, " or models == ''", ""),
     Mutation(
-        "loading", "others' models are loaded at once", AFFINITY, "load < SHORT_LOAD_MS or waited", "true or waited"
+        "loading", "others' models are loaded at once", AFFINITY, "load < SHORT_LOAD_MS or others", "true or others"
     ),
     Mutation(
         "loading",
         "others' models are never loaded",
         AFFINITY,
-        "load < SHORT_LOAD_MS or waited >= LOADS_WAITED * others * load or (first.passed or 0) >= patience",
+        "load < SHORT_LOAD_MS or others == 0 or waited >= LOADS_WAITED * load\n"
+        "      or (first.passed or 0) >= patience",
         "others == 0",
     ),
     Mutation(
         "loading",
-        "the number of those that have them does not count",
+        "the number of those that have them counts",
         AFFINITY,
+        "LOADS_WAITED * load",
         "LOADS_WAITED * others * load",
-        "LOADS_WAITED * math.min(others, 1) * load",
     ),
-    Mutation("loading", "the wait has no end", AFFINITY, " or (first.passed or 0) >= patience\n", "\n"),
+    Mutation("loading", "the wait has no end", AFFINITY, "\n      or (first.passed or 0) >= patience\n", "\n"),
     Mutation(
         "loading", "time passed over does not count", AFFINITY, "(work + waited) / (1 + others)", "work / (1 + others)"
     ),
