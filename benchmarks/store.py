@@ -39,16 +39,17 @@ from comfyume.job_queue.scripts import Scripts  # noqa: E402
 from comfyume.job_queue.worker_queue import Claims, Reports, WorkerIdentity  # noqa: E402
 from comfyume.tests.harness.processes import RedisServer  # noqa: E402
 
-#: Node classes of a workflow, and how many different workflows a room has.
+#: Node classes of a workflow.
 NODES = [f"node:Node{number}" for number in range(20)]
-WORKFLOWS = 30
+#: How many groups of models a room's workflows name: none, what a workshop has, one for each of thirty workflows.
+GROUPS = (0, 3, 30)
 USERS = 50
 HISTORY = [1000, 30 * 86_400_000]
 
 
 @dataclass
 class Bench:
-    """A workshop with one registered worker, and scripts to be run as they are."""
+    """A workshop with one registered worker, and scripts to be run as they are; its graphs name ``models``."""
 
     url: str
     keys: Keys
@@ -57,13 +58,14 @@ class Bench:
     reports: Reports
     client: redis.Redis
     scripts: Scripts
+    models: list[str]
     turn: int = 0
     filled: int = 0
 
     def submission(self, number: int, size: int) -> Submission:
-        """A job of one of fifty people and one of thirty workflows."""
+        """A job of one of fifty people; it names one of the models, if there are any."""
         prompt = {"1": {"class_type": "Node0", "inputs": {"text": os.urandom(size // 2).hex(), "seed": number}}}
-        workflow = number % WORKFLOWS
+        model = [self.models[number % len(self.models)]] if self.models else []
         return Submission(
             job_id=str(uuid.uuid4()),
             user=f"user{number % USERS:03}",
@@ -73,7 +75,7 @@ class Bench:
             envelope={"frontend": "http://127.0.0.1:8188", "shared": None, "features": {}, "files": []},
             brief={"extra_data": {"create_time": 1}},
             client="c" * 32,
-            needs=frozenset([*NODES[:15], f"model:checkpoints/{workflow}.safetensors"]),
+            needs=frozenset([*NODES[:15], *model]),
         )
 
     def fill(self, count: int, size: int = 1000) -> None:
@@ -117,17 +119,17 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(server: RedisServer) -> AsyncIterator[Bench]:
+async def bench(server: RedisServer, groups: int = GROUPS[-1]) -> AsyncIterator[Bench]:
     """An empty workshop on an emptied store."""
     keys = Keys(f"bench-{uuid.uuid4().hex[:8]}")
     worker = WorkerIdentity("worker", uuid.uuid4().hex, 3600.0)
     asynchronous = connect_async(server.url, timeout=60)
     reports = Reports(asynchronous, keys, worker, history_size=HISTORY[0], history_days=30)
-    models = [f"model:checkpoints/{number}.safetensors" for number in range(WORKFLOWS)]
+    models = [f"model:checkpoints/{number}.safetensors" for number in range(groups)]
     await reports.register({"host": "h", "pid": 1}, "catalogue", frozenset([*NODES, *models]))
     client = connect(server.url, timeout=60)
     queue = FrontendQueue(asynchronous, keys, history_size=HISTORY[0], history_days=30)
-    yield Bench(server.url, keys, worker, queue, reports, client, Scripts(client))
+    yield Bench(server.url, keys, worker, queue, reports, client, Scripts(client), models)
     for key in client.scan_iter(f"{keys.prefix}*", count=1000):
         client.unlink(key)
     client.close()
@@ -151,15 +153,10 @@ async def claims_at(server: RedisServer, queued: int, samples: int) -> list[floa
     return took
 
 
-async def rates(server: RedisServer, count: int) -> dict[str, float]:
-    """Jobs a second through submit, and through claim and finish."""
-    out = {}
-    async with bench(server) as room:
-        asked = [room.submission(number, 1000) for number in range(count)]
-        began = time.perf_counter()
-        for submission in asked:
-            await room.queue.submit(submission)
-        out["submits a second, event loop, one after another"] = count / (time.perf_counter() - began)
+async def claims_and_finishes(server: RedisServer, count: int, groups: int) -> float:
+    """Jobs a second that one client ends and claims, one after the other, until a queue of ``count`` is empty."""
+    async with bench(server, groups) as room:
+        room.fill(count)
         began = time.perf_counter()
         jobs = 0
         job = room.claim()
@@ -167,7 +164,22 @@ async def rates(server: RedisServer, count: int) -> dict[str, float]:
             job = room.finish_and_claim(job)
             jobs += 1
         assert jobs == count
-        out["claim and finish a second, thread, one after another"] = count / (time.perf_counter() - began)
+        return count / (time.perf_counter() - began)
+
+
+async def rates(server: RedisServer, count: int) -> dict[str, float]:
+    """Jobs a second through submit, and through claim and finish."""
+    out = {}
+    for groups in GROUPS:
+        out[f"claim and finish a second, one client, {groups} groups of models"] = await claims_and_finishes(
+            server, count, groups
+        )
+    async with bench(server) as room:
+        asked = [room.submission(number, 1000) for number in range(count)]
+        began = time.perf_counter()
+        for submission in asked:
+            await room.queue.submit(submission)
+        out["submits a second, event loop, one after another"] = count / (time.perf_counter() - began)
         began = time.perf_counter()
         for first in range(0, count, 50):
             await asyncio.gather(*(room.queue.submit(room.submission(n, 1000)) for n in range(first, first + 50)))
@@ -187,7 +199,7 @@ def _drain_as(url: str, room: Bench, number: int) -> int:
         keys=[room.keys.prefix],
         args=[identity.name, identity.instance, identity.lease_ms, "{}", "catalogue", ""],
     )
-    mine = Bench(url, room.keys, identity, room.queue, room.reports, client, scripts)
+    mine = Bench(url, room.keys, identity, room.queue, room.reports, client, scripts, room.models)
     done = 0
     job = mine.claim()
     while len(job) > 1:

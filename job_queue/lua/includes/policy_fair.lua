@@ -36,26 +36,24 @@ local function forget_old_usage()
   redis.call('ZREMRANGEBYSCORE', key('turns'), '-inf', now_us() - 86400000000)
 end
 
--- So many people of the order are read in one go.
-local READ_AT_ONCE = 100
-
 local function order_fair(level, first_lane)
-  local read = 0
-  local next_of_these
+  local read, piece, next_of_these = 0, nil, nil
   return function()
     while true do
+      local user, lane
       if next_of_these then
-        local user, lane = next_of_these()
-        if user then
-          return user, lane
-        end
+        user, lane = next_of_these()
       end
-      local users = redis.call('ZRANGE', key('order', level), read, read + READ_AT_ONCE - 1)
+      if user then
+        return user, lane
+      end
+      piece = larger_piece(piece)
+      local users = redis.call('ZRANGE', key('order', level), read, read + piece - 1)
       if #users == 0 then
         return nil
       end
       read = read + #users
-      next_of_these = those_with_a_lane(users, first_lane)
+      next_of_these = those_with_a_lane(users, first_lane, piece)
     end
   end
 end

@@ -10,14 +10,16 @@ local function people_by(level, scores)
   return users
 end
 
--- Those of some people who have a job for the worker, one after the other.
-local function those_with_a_lane(users, first_lane)
+-- Those of some people who have a job for the worker, one after the other. `piece` is for how many are looked at first.
+local function those_with_a_lane(users, first_lane, piece)
   local read, foreseen = 0, 0
   return function()
     while read < #users do
       read = read + 1
       if read > foreseen then
-        foreseen = math.min(read + LOOKED_UP - 1, #users)
+        piece = piece or larger_piece()
+        foreseen = math.min(read + piece - 1, #users)
+        piece = larger_piece(piece)
         first_lane.foresee({unpack(users, read, foreseen)})
       end
       local lane = first_lane.of(users[read])
