@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Awaitable, Callable
 
 from comfyume.job_queue.connection import connect_async
-from comfyume.job_queue.errors import QueueError
 from comfyume.job_queue.frontend_queue import FrontendQueue
 from comfyume.job_queue.scripts import source
 from comfyume.tests.harness.processes import free_port
@@ -16,6 +14,7 @@ from comfyume.tests.harness.script_engine import Script
 
 from . import checks
 from .cutting import CuttingProxy
+from .insisting import insist
 from .record import History
 from .reports import Report
 from .room import HISTORY, USER, Room
@@ -121,13 +120,13 @@ async def _trial(room: Room, queue: FrontendQueue, proxy: CuttingProxy, script: 
             await room.raw.rpush(room.keys.inbox(name), b"")
         await room.comes(lambda: _is_through(proxy), 5)
     with room.record.operation("submit", job=asked.job_id, files=1, loses=script):
-        await _again_until_it_works(submit)
+        await insist(submit)
     if is_cancel:
         await room.in_state(asked.job_id, "running")
         await asyncio.sleep(room.random.uniform(0, 0.1))
         proxy.lose_reply_to(token, room.random.choice([1, 1, 2]))
         with room.record.operation("cancel", job=asked.job_id, taken=True):
-            await _again_until_it_works(cancel)
+            await insist(cancel)
     await room.in_state(asked.job_id, *checks.FINAL)
     if script == "renew":
         await room.comes(lambda: _is_through(proxy), 3)
@@ -136,17 +135,6 @@ async def _trial(room: Room, queue: FrontendQueue, proxy: CuttingProxy, script: 
 
 async def _is_through(proxy: CuttingProxy) -> bool:
     return not proxy.is_armed
-
-
-async def _again_until_it_works(work: Callable[[], Awaitable[None]]) -> None:
-    """As a person does who is told that the store is away."""
-    while True:
-        try:
-            await work()
-        except QueueError:
-            await asyncio.sleep(0.05)
-        else:
-            return
 
 
 async def _leftovers(room: Room) -> dict[str, int]:

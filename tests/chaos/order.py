@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from functools import partial
 from itertools import pairwise
 
 from comfyume.job_queue.events import Batch
@@ -14,6 +15,7 @@ from comfyume.job_queue.jobs import Policy, QueueMode
 from comfyume.job_queue.worker_queue import Claims, Reports, WorkerIdentity
 from comfyume.tests.harness.script_engine import NODE, Script
 
+from .insisting import insist
 from .record import History
 from .reports import Report
 from .room import HISTORY, Room
@@ -84,16 +86,19 @@ async def _pass(room: Room, mode: QueueMode, jobs: int, people: int) -> None:
             await _submit(
                 room, names[0] if chance < FLOOD else visitor if chance > VISITS else room.random.choice(light)
             )
-        job = await asyncio.to_thread(claims.next, CATALOGUE, 0.01)
+        job = await insist(partial(asyncio.to_thread, claims.next, CATALOGUE, 0.01))
         if job is not None:
             room.record.note("claimed", job=job.job_id, user=job.user)
             result = {"outputs": {}, "meta": {}, "status": {"completed": True}}
-            await reports.finish(job.claim, Batch(job.job_id, job.user, job.attempt, [], 0, "done"), result)
+            batch = Batch(job.job_id, job.user, job.attempt, [], 0, "done")
+            await insist(partial(reports.finish, job.claim, batch, result))
     claims._client.close()
 
 
 async def _submit(room: Room, user: str) -> None:
-    await room.submit(Script(files=0), user=user)
+    asked = room.submission(Script(files=0), user=user)
+    with room.record.operation("submit", job=asked.job_id, user=user, files=0):
+        await insist(partial(room.queue.submit, asked))
 
 
 def in_order(history: History) -> list[str]:
