@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
@@ -61,13 +62,14 @@ class DeliveryNotes:
 
     def add(self, job_id: str, claim: str, note: DeliveryNote) -> None:
         """Note a file that is about to be placed. Raises OSError."""
-        line = json.dumps(asdict(note)).encode() + b"\n"
+        line = json.dumps([note.user, note.kind, note.path, note.inode, note.asked]).encode() + b"\n"
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        path = self._path(job_id, claim)
         try:
-            descriptor = os.open(self._path(job_id, claim), flags, 0o666)
+            descriptor = os.open(path, flags, 0o666)
         except FileNotFoundError:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path(job_id, claim), flags, 0o666)
+            os.makedirs(self._folder, exist_ok=True)
+            descriptor = os.open(path, flags, 0o666)
         try:
             os.write(descriptor, line)
         finally:
@@ -83,26 +85,28 @@ class DeliveryNotes:
 
     def has(self, job_id: str, claim: str) -> bool:
         """Whether a claim has notes."""
-        return self._path(job_id, claim).exists()
+        return os.path.exists(self._path(job_id, claim))
 
     def read(self, job_id: str, claim: str) -> list[DeliveryNote]:
         """What a claim has placed; a line that cannot be read, as one that was cut short, is left out."""
         try:
-            lines = self._path(job_id, claim).read_bytes().splitlines()
+            with open(self._path(job_id, claim), "rb") as file:
+                lines = file.read().splitlines()
         except FileNotFoundError:
             return []
         found = []
         for line in lines:
             try:
-                found.append(DeliveryNote(**json.loads(line)))
+                found.append(DeliveryNote(*json.loads(line)))
             except (ValueError, TypeError) as error:
                 _log.warning("A delivery note of job %s cannot be read: %s", job_id, error)
         return found
 
     def forget(self, job_id: str, claim: str) -> None:
         """Delete the notes of a claim."""
-        self._path(job_id, claim).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(self._path(job_id, claim))
 
-    def _path(self, job_id: str, claim: str) -> Path:
+    def _path(self, job_id: str, claim: str) -> str:
         # Ids are UUIDs; one that is none must not choose the folder.
-        return self._folder / os.path.basename(f"{job_id}.{claim}")
+        return os.path.join(self._folder, os.path.basename(f"{job_id}.{claim}"))

@@ -178,9 +178,10 @@ class Placer:
         if note is None:
             return partial(take, file)
         inode = os.stat(file).st_ino
+        below = len(os.path.join(self._root, ""))
 
         def note_and_take(final: Path) -> None:
-            note(final.relative_to(self._root).as_posix(), inode)
+            note(str(final)[below:].replace(os.sep, "/"), inode)
             take(file, final)
 
         return note_and_take
