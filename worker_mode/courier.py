@@ -199,6 +199,7 @@ class Courier:
             finish.done.set_exception(error)
         else:
             finish.done.set_result(answer)
+            self._settle(running)
         finally:
             if running.lost and running.publisher.forget():
                 # Its cache would name files in later jobs that are taken back.
@@ -206,6 +207,16 @@ class Courier:
             self._engine.forget_client(running.client)
             self._running = None
             self._ended = job.job_id
+
+    @staticmethod
+    def _settle(running: RunningJob) -> None:
+        """Whatever the job has delivered is its result now, if the store has taken it."""
+        if running.lost:
+            return
+        try:
+            running.publisher.settle()
+        except OSError as error:
+            log.debug("notes of job %s are left to the frontend: %s", running.job.job_id, error)
 
     async def abandon(self, running: RunningJob) -> None:
         """End a job that runs for too long and does not stop; what it has published so far is its result."""

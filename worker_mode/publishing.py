@@ -141,6 +141,10 @@ class Publisher:
             if not self._is_placeholder(local) and local not in self._staged:
                 await self._deliver(local)
 
+    def settle(self) -> None:
+        """The job has ended with what was delivered. Raises OSError."""
+        self._transport.settle()
+
     def forget(self) -> bool:
         """Name the files that were delivered in no later job, since they are taken back; whether there were any."""
         for local in self._delivered:

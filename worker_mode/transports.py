@@ -63,6 +63,9 @@ class Transport(Protocol):
             OSError: as the file system does.
         """
 
+    def settle(self) -> None:
+        """The job has ended with what was delivered: nothing of it is taken back any more. Raises OSError."""
+
 
 class SharedFolderTransport:
     """Both machines see the person's folders: reading is a link, delivering is a new name.
@@ -95,6 +98,11 @@ class SharedFolderTransport:
 
         place = partial(self._placers[kind].place, source, subfolder, name, keep_source=True, note=note)
         return await _blocking(source, place)
+
+    def settle(self) -> None:
+        """See ``Transport``. A frontend would forget the notes too, but ask the store about each of them first."""
+        if self._placers:
+            self._notes.forget(self._job.job_id, self._job.claim)
 
 
 async def _blocking(source: Path, work: Callable[[], T]) -> T:
@@ -154,6 +162,9 @@ class HttpTransport:
             raise TransferFailed("Uploading to", self._files, "its answer names no file", "See the frontend's log.")
         return final
 
+    def settle(self) -> None:
+        """See ``Transport``. The frontend's notes are its own to forget."""
+
 
 class Transports:
     """Chooses the transport of a job: the folder if both sides see the same one, else HTTP."""
@@ -190,6 +201,9 @@ class NoTransport:
     async def deliver(self, kind: str, subfolder: str, name: str, source: Path) -> str:
         """See ``Transport``."""
         raise _no_way("Delivering")
+
+    def settle(self) -> None:
+        """See ``Transport``."""
 
 
 def _no_way(action: str) -> TransferFailed:

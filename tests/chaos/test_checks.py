@@ -10,11 +10,13 @@ from comfyume.tests.chaos import checks
 from comfyume.tests.chaos.cancels import one_winner
 from comfyume.tests.chaos.clocks import is_time_of_day
 from comfyume.tests.chaos.kills import waits
+from comfyume.tests.chaos.mutations import MUTATIONS, Mutation
 from comfyume.tests.chaos.order import in_order, served_meanwhile
 from comfyume.tests.chaos.outputs import all_or_nothing
 from comfyume.tests.chaos.record import Entry, History
 from comfyume.tests.chaos.sizes import never_held, refused_well
 from comfyume.tests.chaos.whole_room import FULL, all_heard, all_took, in_time
+from comfyume.tests.harness.package import ROOT
 
 
 def entry(what: str, job: str = "j", at: float = 0.0, **data: Any) -> Entry:
@@ -179,3 +181,8 @@ def test_a_room_is_carried_when_submits_claims_and_ends_come_in_time() -> None:
     assert len(in_time(History([Entry("submit", 0.0, 0.2, "j", {}), entry("claim", took=0.1)]), FULL)) == 2
     assert in_time(History(), FULL) != []
     assert all_took(History([Entry("submit", 0.0, 0.2, "j", {"status": 503})])) != []
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: f"{mutation.guarantee}: {mutation.title}")
+def test_a_mutation_still_fits_the_code(mutation: Mutation) -> None:
+    assert (ROOT / mutation.file).read_text(encoding="utf-8").count(mutation.old) == 1
