@@ -11,9 +11,10 @@
 local USUAL_AFFINITY_MS = 1370000
 -- Among so many people jobs for the loaded models are looked for.
 local MOST_LOOKED_AT = 100
--- Models that other workers have are loaded once people have waited for those so many times as long as loading takes. It
--- does not depend on how many have them: the more there are, the sooner one of them should have been free.
+-- Models that other workers have are loaded once people have waited for each of those so many times as long as loading
+-- takes. Of more than two each further one counts for nothing: the more there are, the sooner one should have been free.
 local LOADS_WAITED = 6
+local MOST_WAITED_FOR = 2
 -- Loading that takes less time is not worth waiting for another worker.
 local SHORT_LOAD_MS = 1000
 
@@ -94,7 +95,7 @@ local function worth_loading(groups, worker, patience)
       load = math.max(load, person.kind.load)
     end
     local first = longest_passed(group.people)
-    local pays = load < SHORT_LOAD_MS or others == 0 or waited >= LOADS_WAITED * load
+    local pays = load < SHORT_LOAD_MS or waited >= LOADS_WAITED * math.min(others, MOST_WAITED_FOR) * load
       or (first.passed or 0) >= patience
     local waiting = (work + waited) / (1 + others)
     if pays and (not most or waiting > most) then
