@@ -9,6 +9,7 @@ the worker's place.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import sys
@@ -31,8 +32,10 @@ def _import_package() -> None:
 
 
 def _say(*words: str) -> None:
-    sys.stdout.write(" ".join(words) + "\n")
-    sys.stdout.flush()
+    # A worker that has just ended hears nothing; its end is noticed by itself.
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(" ".join(words) + "\n")
+        sys.stdout.flush()
 
 
 def _complain(message: str) -> None:

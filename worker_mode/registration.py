@@ -47,6 +47,9 @@ class Registration:
 
     def lost(self) -> None:
         """The store does not know this worker any more; from any thread."""
+        if not self._registered.is_set():
+            # It does not know it yet.
+            return
         self._registered.clear()
         self._loop.call_soon_threadsafe(self._again.set)
 

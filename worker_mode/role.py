@@ -18,7 +18,7 @@ def mount(settings: Settings, url: str, *, alone: bool) -> Worker:
         alone: whether this process is nothing but a worker, so that its folders are the jobs'.
     """
     worker = Worker(settings, url, ComfyUIEngine(), system=folders.system_folder(), loop=server.loop(), end=server.end)
-    worker.clear()
+    worker.make_ready()
     if alone:
         folders.use_always(worker.job_folders)
     event_tap.install(worker.courier.take_json, worker.courier.take_bytes)

@@ -109,15 +109,15 @@ class Worker:
         """Where jobs run."""
         return self._folders.folders
 
-    def clear(self) -> None:
-        """Leave nothing of an earlier process in the jobs' folders."""
+    def make_ready(self) -> None:
+        """Leave nothing of an earlier process in the jobs' folders, and have the heartbeat ready in time."""
         self._folders.clear()
+        self._heartbeat.start()
 
     async def start(self) -> None:
         """Begin to take prompts; on the event loop."""
         for _, folder in self._folders.folders:
             folder.mkdir(parents=True, exist_ok=True)
-        self._heartbeat.start()
         self._tasks = [
             self.courier.start(),
             asyncio.create_task(self._control.run(), name="comfyume-control"),

@@ -69,7 +69,7 @@ async def run(system: Path, log: Path) -> None:
 
     worker = Worker(settings, settings.redis_url, engine, system=system, loop=loop, end=end)
     die_behind_finish(engine, worker)
-    worker.clear()
+    worker.make_ready()
     await worker.start()
     engine.start(worker)
     await told_to_stop.wait()

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from .constants import LOADS_WAITED, SHORT_LOAD_MS
+from .constants import LOADS_WAITED, MOST_WAITED_FOR, SHORT_LOAD_MS
 from .things import Job
 
 #: Why a worker takes a job, or none.
@@ -65,6 +65,6 @@ def _worth_loading(groups: dict[str, list[Waiting]], elsewhere: Counter[str], bo
         waited = sum(person.passed or 0 for person in people)
         others = elsewhere[models]
         is_up = (_longest_passed(people).passed or 0) >= bound
-        if load < SHORT_LOAD_MS or not others or is_up or waited >= LOADS_WAITED * load:
+        if load < SHORT_LOAD_MS or is_up or waited >= LOADS_WAITED * min(others, MOST_WAITED_FOR) * load:
             best.append(((sum(person.work for person in people) + waited) / (1 + others), people[0].job))
     return (max(best, key=lambda entry: entry[0])[1], "loads") if best else (None, "leaves it")

@@ -21,6 +21,8 @@ USUAL_AFFINITY_MS = _number("USUAL_AFFINITY_MS")
 SHORT_LOAD_MS = _number("SHORT_LOAD_MS")
 #: Models that another worker has are loaded after so many times as long as loading takes.
 LOADS_WAITED = _number("LOADS_WAITED")
+#: For each of the workers that have them, but for no more than so many.
+MOST_WAITED_FOR = _number("MOST_WAITED_FOR")
 #: A level at which people wait gets a job at least this often.
 PATIENCE_MS = _number("PATIENCE_MS")
 #: What a person used fades by half in this time.

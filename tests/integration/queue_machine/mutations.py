@@ -192,22 +192,22 @@ MUTATIONS = [
     ),
     Mutation("affinity", "jobs without models count as others", AFFINITY, " or models == ''", ""),
     Mutation(
-        "loading", "others' models are loaded at once", AFFINITY, "load < SHORT_LOAD_MS or others", "true or others"
+        "loading", "others' models are loaded at once", AFFINITY, "load < SHORT_LOAD_MS or waited", "true or waited"
     ),
     Mutation(
         "loading",
         "others' models are never loaded",
         AFFINITY,
-        "load < SHORT_LOAD_MS or others == 0 or waited >= LOADS_WAITED * load\n"
+        "load < SHORT_LOAD_MS or waited >= LOADS_WAITED * math.min(others, MOST_WAITED_FOR) * load\n"
         "      or (first.passed or 0) >= patience",
         "others == 0",
     ),
     Mutation(
         "loading",
-        "the number of those that have them counts",
+        "each of those that have them counts",
         AFFINITY,
-        "LOADS_WAITED * load",
-        "LOADS_WAITED * others * load",
+        "math.min(others, MOST_WAITED_FOR)",
+        "others",
     ),
     Mutation("loading", "the wait has no end", AFFINITY, "\n      or (first.passed or 0) >= patience\n", "\n"),
     Mutation(
