@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from pathlib import Path
 from random import Random
@@ -21,8 +23,12 @@ LIMIT = 1.0
 
 
 async def test_its_heartbeat_ends_the_job_and_takes_the_workers_place(short_folder: Path, tmp_path: Path) -> None:
-    record = Record(tmp_path / "record.jsonl")
-    async with Room(short_folder / "room", record, Random(1)) as room:
+    with contextlib.closing(Record(tmp_path / "record.jsonl")) as record:
+        await _hold_the_interpreter(Room(short_folder / "room", record, Random(1), gate=asyncio.Semaphore(1)))
+
+
+async def _hold_the_interpreter(made: Room) -> None:
+    async with made as room:
         room.fleet.environment["COMFYUME_JOB_TIMEOUT"] = f"{LIMIT:g}"
         await room.add_workers(1)
         (worker,) = room.fleet.workers.values()
@@ -39,7 +45,6 @@ async def test_its_heartbeat_ends_the_job_and_takes_the_workers_place(short_fold
         kept = [decode(entry) for entry in await room.raw.lrange(room.keys.events(job), 0, -1)]
         assert names_of(kept)[-2:] == ["execution_error", "executing"]
         assert "starting anew" in worker.log.read_text()
-    record.close()
 
 
 def names_of(batches: list[Any]) -> list[str]:
