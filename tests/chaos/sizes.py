@@ -97,10 +97,9 @@ async def _trial(session: aiohttp.ClientSession, url: str, body: Body, record: R
 
 async def _ask(session: aiohttp.ClientSession, method: str, url: str, body: bytes | None = None) -> tuple[int, Any]:
     """The status and the JSON of an answer as a browser reads it; 0 for none that it can read."""
+    data = io.BytesIO(body) if body else None
     try:
-        async with session.request(
-            method, url, data=io.BytesIO(body), headers={"Content-Type": "application/json"}
-        ) as response:
+        async with session.request(method, url, data=data, headers={"Content-Type": "application/json"}) as response:
             text = await response.text()
             try:
                 said = json.loads(text, parse_constant=_refuse) if text else {}
