@@ -192,21 +192,24 @@ class Courier:
     async def _finish(self, finish: Finish) -> None:
         """Publish what is left, then end the job with its last events as one change."""
         running = finish.running
-        job = running.job
         try:
             answer = await self._end(finish)
         except Exception as error:  # noqa: BLE001 - handed to the executing thread, which logs it and goes on
+            self._let_go(running)
             finish.done.set_exception(error)
         else:
+            self._let_go(running)
             finish.done.set_result(answer)
             self._settle(running)
-        finally:
-            if running.lost and running.publisher.forget():
-                # Its cache would name files in later jobs that are taken back.
-                self._engine.set_flag("free_memory", True)
-            self._engine.forget_client(running.client)
-            self._running = None
-            self._ended = job.job_id
+
+    def _let_go(self, running: RunningJob) -> None:
+        """No event belongs to this job any more. Before the executing thread hears of the end: it begins the next."""
+        if running.lost and running.publisher.forget():
+            # The engine's cache would name files in later jobs that are taken back.
+            self._engine.set_flag("free_memory", True)
+        self._engine.forget_client(running.client)
+        self._running = None
+        self._ended = running.job.job_id
 
     @staticmethod
     def _settle(running: RunningJob) -> None:
