@@ -205,7 +205,8 @@ class Reports:
         self._keys = keys
         self._scripts = AsyncScripts(client)
         self._identity = identity
-        self._history = [history_size, int(history_days * 86_400_000)]
+        #: How many finished jobs are kept for each person, and for how many milliseconds.
+        self.history = [history_size, int(history_days * 86_400_000)]
 
     @property
     def lease(self) -> float:
@@ -268,7 +269,7 @@ class Reports:
         Returns:
             The id of the job that went back to the queue, or an empty string.
         """
-        reply = await self._run("leave", self._identity.name, self._identity.instance, *self._history)
+        reply = await self._run("leave", self._identity.name, self._identity.instance, *self.history)
         return str(reply.decode())
 
     async def publish(self, claim: str, batch: Batch) -> None:
@@ -313,7 +314,7 @@ class Reports:
         if upcoming is not None:
             identity = self._identity
             following = [identity.instance, upcoming.claim, catalogue, identity.lease_ms, upcoming.turn]
-        return ending_words(claim, batch, result, self._history, following, earlier=earlier, room=room, peak=peak)
+        return ending_words(claim, batch, result, self.history, following, earlier=earlier, room=room, peak=peak)
 
     async def end(self, words: Sequence[bytes]) -> list[bytes]:
         """End a job by the words of ``ending``; doing so again changes nothing.

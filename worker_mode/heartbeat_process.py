@@ -99,7 +99,7 @@ class HeartbeatProcess:
         if process.stdin is None or process.stdout is None:
             return
         try:
-            own = {"pid": os.getpid(), "command": worker_command(), "streams": streams}
+            own = {"pid": os.getpid(), "command": worker_command() if streams else [], "streams": streams}
             process.stdin.write(json.dumps({**self._configuration, "process": own}) + "\n")
             process.stdin.flush()
         except OSError as error:
@@ -112,4 +112,4 @@ class HeartbeatProcess:
 
 def _streams_of_a_restart() -> list[int]:
     """Second numbers of this process's standard input and output, for the one that may take its place."""
-    return [os.dup(number) for number in (0, 1)] if worker_command() else []
+    return [os.dup(number) for number in (0, 1)] if os.name == "posix" else []

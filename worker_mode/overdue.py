@@ -119,4 +119,4 @@ def _message(event: str, data: dict[str, Any]) -> bytes:
 
 def worker_command() -> list[str]:
     """What started this process, so that it can be started again."""
-    return [sys.executable, *sys.orig_argv[1:]] if os.name == "posix" else []
+    return [sys.executable, *sys.orig_argv[1:]]

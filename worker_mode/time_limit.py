@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from .courier import Courier
 from .engine import Engine
+from .overdue import worker_command
 from .running_job import RunningJob
 
 log = logging.getLogger("comfyume")
@@ -65,4 +66,4 @@ class TimeLimit:
         await self._leave()
         sys.stdout.flush()
         sys.stderr.flush()
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the command this process was started by
+        os.execv(sys.executable, worker_command())  # noqa: S606 - the command this process was started by

@@ -67,8 +67,7 @@ class Worker:
         self._catalogues = CatalogueStore(self._client, keys)
         self.courier = Courier(self._reports, engine, UnsentResults(system / "unsent" / settings.worker_id))
         self._registration = Registration(self._reports, self._catalogues, loop, engine)
-        history = [settings.history_size, int(settings.history_days * 86_400_000)]
-        limits = Limits(settings.job_timeout, history)
+        limits = Limits(settings.job_timeout, self._reports.history)
         self._heartbeat = HeartbeatProcess(url, keys, identity, system, self._heard, limits)
         self._heart_beats = asyncio.Event()
         jobs = _jobs_root(settings, system)

@@ -49,7 +49,7 @@ def main() -> int:
         parser.error("--merge needs --figures and --save")
     chosen = [group for group in GROUPS if not options.only or set(group.guarantees) & set(options.only)]
     if options.mutations:
-        from comfyume.tests.chaos.mutations import try_all
+        from comfyume.tests.chaos.try_mutations import try_all
 
         return try_all(chosen, options.seed)
     with tempfile.TemporaryDirectory(prefix="figures") as temporary:

@@ -55,7 +55,7 @@ async def test_a_smaller_bound_takes_hold_a_few_jobs_at_a_time(store: Any) -> No
         worker = await room.worker()
         for _ in range(60):
             await room.one_job_done(worker)
-        worker.reports._history[0] = 5
+        worker.reports.history[0] = 5
         await room.one_job_done(worker)
         assert len(await room.queue.history_ids(ADA)) == 41
         for _ in range(2):
