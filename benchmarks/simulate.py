@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import redis
@@ -60,10 +61,18 @@ class Scene:
     flooding: tuple[str, ...]
 
     @classmethod
-    def generated(cls, workshop: Workshop) -> Scene:
-        """People who ask for more when they have their results."""
+    def same_hours(cls, workshop: Workshop) -> Scene:
+        """People who ask for more when they have their results, until the workshop is over."""
         flooding = tuple(workshop.users()[:1]) if workshop.flood else ()
         return cls(str(workshop.seed), lambda: Crowd(workshop), flooding)
+
+    @classmethod
+    def same_work(cls, workshop: Workshop) -> Scene:
+        """People who ask for more when they have their results, each for as much as under the policy played first."""
+        flooding = tuple(workshop.users()[:1]) if workshop.flood else ()
+        first = Crowd(workshop)
+        crowds = chain([first], (Crowd(workshop, work=first.asks) for _ in count()))
+        return cls(str(workshop.seed), lambda: next(crowds), flooding)
 
     @classmethod
     def recorded(cls, name: str, recording: Recording) -> Scene:
@@ -127,8 +136,9 @@ def tables(comparison: Comparison, options: argparse.Namespace) -> Iterator[str]
             yield from comparison.of(f"Recorded, {workers} worker{'s' * (workers > 1)}", workers, recorded)[0]
             continue
         workshops = [Workshop(options.people, options.days, flood=options.flood, seed=seed) for seed in options.seeds]
-        generated = [Scene.generated(workshop) for workshop in workshops]
-        lines, outcomes = comparison.of(title, workers, generated)
+        yield from comparison.of(f"{title}, the same work", workers, [Scene.same_work(each) for each in workshops])[0]
+        generated = [Scene.same_hours(workshop) for workshop in workshops]
+        lines, outcomes = comparison.of(f"{title}, the same hours", workers, generated)
         yield from lines
         for policy in options.record_under if options.record else ():
             recorded = []

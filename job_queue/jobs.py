@@ -133,7 +133,7 @@ class Policy:
     per_person: int | None = 500
     in_all: int | None = 20_000
     per_minute: int | None = None
-    affinity: float = 1370.0
+    affinity: float = 1200.0
 
     def arguments(self) -> list[str]:
         """The arguments of ``configure.lua`` behind the first."""
@@ -151,7 +151,7 @@ class Policy:
         return cls(
             cast(QueueMode, mode) if mode in get_args(QueueMode) else "fair",
             fields.get(b"paused") == b"1",
-            affinity=int(fields.get(b"affinity_ms") or 1_370_000) / 1000,
+            affinity=int(fields.get(b"affinity_ms") or 1_200_000) / 1000,
             **{name: int(most) if most else None for name, most in limits.items()},
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from comfyume.benchmarks.simulator.recording import Prompt
@@ -122,19 +122,31 @@ class Workshop:
 
 
 class Crowd:
-    """The people of a generated workshop: they ask for more when they have got what they asked for."""
+    """The people of a generated workshop: they ask for more when they have got what they asked for.
 
-    def __init__(self, workshop: Workshop) -> None:
+    Args:
+        work: how often each of them asks before they go home, as ``asks`` of another crowd tells; whoever floods has by
+            then asked for the same share of it. Without it they go home when the hours of the workshop are over.
+
+    Attributes:
+        asks: how often each person has asked for something, a batch at a time.
+    """
+
+    def __init__(self, workshop: Workshop, work: Mapping[str, int] | None = None) -> None:
+        self.asks: Counter[str] = Counter()
         self._workshop = workshop
+        self._work = work
         self._plans = {user: workshop.plan_of(user) for user in workshop.users()}
         self._awaited: Counter[str] = Counter()
-        flooding = workshop.users()[0]
-        self._floods = [prompt for at, batch in workshop.floods() for prompt in _prompts(flooding, batch, at)]
-        self._besides = set(self._floods)
+        self._floods = workshop.floods()
+        self._flooded = 0
+        self._besides: set[Prompt] = set()
 
     def begin(self) -> Iterable[Prompt]:
         """What is asked for before anything was done."""
-        yield from self._floods
+        if self._work is None:
+            for at, batch in self._floods:
+                yield from self._flood(batch, at)
         for user in self._plans:
             yield from self._next(user, 0)
 
@@ -148,10 +160,32 @@ class Crowd:
 
     def _next(self, user: str, now: float) -> Iterable[Prompt]:
         batch = next(self._plans[user])
-        if now + batch.think < self._workshop.seconds:
-            prompts = _prompts(user, batch, now + batch.think)
-            self._awaited[user] += len(prompts)
-            yield from prompts
+        if self._goes_home(user, now + batch.think):
+            return
+        self.asks[user] += 1
+        prompts = _prompts(user, batch, now + batch.think)
+        self._awaited[user] += len(prompts)
+        yield from prompts
+        if self._work is not None and user == self._workshop.users()[0]:
+            yield from self._flood_in_time(now + batch.think)
+
+    def _goes_home(self, user: str, at: float) -> bool:
+        if self._work is None:
+            return at >= self._workshop.seconds
+        return self.asks[user] >= self._work[user]
+
+    def _flood_in_time(self, at: float) -> Iterable[Prompt]:
+        """The next flood, if the person who floods has asked for the share of their work that belongs before it."""
+        for due, batch in self._floods[self._flooded : self._flooded + 1]:
+            user = self._workshop.users()[0]
+            if self._work is not None and self.asks[user] >= self._work[user] * due / self._workshop.seconds:
+                self._flooded += 1
+                yield from self._flood(batch, at)
+
+    def _flood(self, batch: Batch, at: float) -> Iterable[Prompt]:
+        prompts = _prompts(self._workshop.users()[0], batch, at)
+        self._besides.update(prompts)
+        return prompts
 
 
 def _prompts(user: str, batch: Batch, at: float) -> list[Prompt]:

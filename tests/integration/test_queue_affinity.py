@@ -66,10 +66,10 @@ async def test_each_of_the_other_models_gets_its_share_of_the_bound(room: Room) 
     for user in "cde":
         await room.submit(user=user, needs=X)
     assert await done(worker) == "c"
-    let_time_pass(room, 600)
+    let_time_pass(room, 590)
     assert await done(worker) == "d"
-    let_time_pass(room, 86)
-    # Half of 1,370 s are over for two groups; who was passed over longest goes first, and then nobody wants that model.
+    let_time_pass(room, 11)
+    # Half of 1,200 s are over for two groups; who was passed over longest goes first, and then nobody wants that model.
     assert [await done(worker) for _ in range(3)] == ["a", "b", "e"]
 
 
@@ -80,7 +80,7 @@ async def test_whoever_waited_for_the_models_is_served_before_others_are_loaded(
     for user, needs in (("a", Y), ("b", Y), ("c", X), ("d", X)):
         await room.submit(user=user, needs=needs)
     assert await done(worker) == "c"
-    let_time_pass(room, 1371)
+    let_time_pass(room, 1201)
     await room.submit(user="e", needs=X)
     assert [await done(worker) for _ in range(2)] == ["a", "b"]
 
@@ -213,7 +213,7 @@ async def test_nobody_is_passed_over_for_longer_than_the_bound(room: Room) -> No
     for user in "bcd":
         await room.submit(user=user, needs=X)
     assert await done(worker) == "b"
-    let_time_pass(room, 1371)
+    let_time_pass(room, 1201)
     assert [await done(worker) for _ in range(3)] == ["a", "c", "d"]
     assert not room.raw.exists(room.key("passed"))
 

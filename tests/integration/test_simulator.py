@@ -43,6 +43,16 @@ def test_the_same_prompts_come_at_the_same_times_under_every_policy(client: redi
     assert fair.asked == list(recording.prompts)
 
 
+def test_people_who_ask_for_the_same_work_ask_for_the_same_prompts_under_every_policy(client: redis.Redis) -> None:
+    workshop = Workshop(people=6, days=1, hours=1, flood=10, seed=2)
+    first = Crowd(workshop)
+    plain = simulate(client, first, PLAIN, workers=1)
+    fair = simulate(client, Crowd(workshop, work=first.asks), Policy("fair"), workers=1)
+    assert sorted((prompt.user, prompt.runs) for prompt in fair.asked) == sorted(
+        (prompt.user, prompt.runs) for prompt in plain.asked
+    )
+
+
 def test_a_prompt_that_is_cancelled_runs_no_further_and_waits_no_longer(client: redis.Redis) -> None:
     running, waiting = replace(IMAGE, cancelled=15.0), replace(IMAGE, at=1.0, user="b", cancelled=4.0)
     outcome = simulate(client, Recording.of([running, waiting, replace(IMAGE, at=2.0, user="c")]), PLAIN, workers=1)

@@ -8,7 +8,7 @@
 --   has cost more than loading them a second time.
 
 -- For so long somebody may be passed over, unless the policy says otherwise.
-local USUAL_AFFINITY_MS = 1370000
+local USUAL_AFFINITY_MS = 1200000
 -- Among so many people jobs for the loaded models are looked for.
 local MOST_LOOKED_AT = 100
 -- Models that other workers have are loaded once people have waited for each of those so many times as long as loading

@@ -31,9 +31,12 @@ local levels_in_use
 local function used_levels()
   if not levels_in_use then
     levels_in_use = {}
-    for _, level in ipairs(LEVELS) do
-      if redis.call('EXISTS', key('people', level)) == 1 then
-        levels_in_use[#levels_in_use + 1] = level
+    -- Mostly nobody waits, so that is asked first, of all levels at once.
+    if redis.call('ZCARD', key('queued')) > 0 then
+      for _, level in ipairs(LEVELS) do
+        if redis.call('EXISTS', key('people', level)) == 1 then
+          levels_in_use[#levels_in_use + 1] = level
+        end
       end
     end
   end
