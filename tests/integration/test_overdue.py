@@ -14,6 +14,7 @@ import pytest
 from comfyume.job_queue.events import Batch, decode
 from comfyume.tests.chaos.record import Record
 from comfyume.tests.chaos.room import Room
+from comfyume.tests.harness.room import until
 from comfyume.tests.harness.script_engine import Script
 from comfyume.worker_mode.overdue import PATIENCE
 
@@ -40,7 +41,7 @@ async def _hold_the_interpreter(made: Room) -> None:
         assert time.monotonic() - began > LIMIT
         assert "timed out" in await room.field(job, "result")
         assert await room.field(job, "lost") == ""
-        assert not worker.lives
+        await until(lambda: not worker.lives)
         assert await room.in_state(after, "done", timeout=20)
         kept = [decode(entry) for entry in await room.raw.lrange(room.keys.events(job), 0, -1)]
         assert names_of(kept)[-2:] == ["execution_error", "executing"]
