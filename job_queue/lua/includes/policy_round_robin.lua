@@ -30,9 +30,11 @@ local function those_with_a_lane(users, first_lane, piece)
   end
 end
 
--- Note that a person is served.
+-- Note that a person is served. One script may serve several, one after the other though its clock stands still.
+local turns_taken = 0
 local function take_turn(user)
-  redis.call('ZADD', key('turns'), now_us(), user)
+  redis.call('ZADD', key('turns'), now_us() + turns_taken, user)
+  turns_taken = turns_taken + 1
 end
 
 local function order_round_robin(level, first_lane)

@@ -44,5 +44,5 @@ def _rank(job: Job, first: Job, mode: str, ledger: Ledger) -> Any:
     if mode == "fifo":
         return job.number
     # Among equals the first job decides, whether this worker can run it or not.
-    used = ledger.usage(job.user) if mode == "fair" else ledger.turns.get(job.user, -1)
+    used = ledger.usage(job.user) if mode == "fair" else ledger.turns.get(job.user, (-1, 0))
     return used, first.number, job.user

@@ -32,7 +32,8 @@ class Ledger:
         self.now = 0.0
         self.kinds: dict[str, Learned] = defaultdict(Learned)
         #: Who was served when, and when each lane was first passed over for the sake of loaded models.
-        self.turns: dict[str, float] = {}
+        self.turns: dict[str, tuple[float, int]] = {}
+        self._turns_taken = 0
         self.passed: dict[Place, int] = {}
         #: When each level last got a job, or somebody came to wait there.
         self.served: dict[str, int] = {}
@@ -53,12 +54,14 @@ class Ledger:
         return self._usage.get(user, -math.inf)
 
     def serve(self, user: str, place: Place) -> None:
-        self.turns[user] = self.now
+        # Some are served at one moment, one after the other.
+        self._turns_taken += 1
+        self.turns[user] = self.now, self._turns_taken
         self.passed.pop(place, None)
 
     def forget_old(self) -> None:
         self._usage = {user: used for user, used in self._usage.items() if used > self.now_ms / HALF_LIFE_MS}
-        self.turns = {user: last for user, last in self.turns.items() if last > self.now - DAY_MS}
+        self.turns = {user: last for user, last in self.turns.items() if last[0] > self.now - DAY_MS}
 
     # Levels
 
