@@ -46,6 +46,7 @@ class Settings(BaseModel):
     redis_url: str | None = Field(None, description="store of the workshop; none starts an embedded one")
     workshop: str = Field("default", description="namespace on the store")
     worker_id: str = Field("", validate_default=True, description="name of this worker, stable across restarts")
+    secret: str = Field("", repr=False, description="words that encrypt API keys in prompts, the same everywhere")
     frontend_url: str | None = Field(None, description="where a worker reaches the frontend for files")
     shared_folder: Path | None = Field(None, description="folder that frontend and workers both see")
     queue_mode: QueueMode = Field("fair", description="who goes next")

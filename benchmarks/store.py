@@ -71,7 +71,7 @@ class Bench:
             user=f"user{number % USERS:03}",
             order="back",
             payload={"prompt": prompt, "extra_data": {"client_id": "c" * 32, "create_time": 1}, "outputs": ["1"]},
-            secrets={},
+            secrets=b"",
             envelope={"frontend": "http://127.0.0.1:8188", "shared": None, "features": {}, "files": []},
             brief={"extra_data": {"create_time": 1}},
             client="c" * 32,

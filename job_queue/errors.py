@@ -32,6 +32,10 @@ class ClaimLost(QueueError):
     """The claim is no longer the current one of its job, so nothing of it is accepted any more."""
 
 
+class SecretsUnreadable(QueueError):
+    """The API keys of a prompt cannot be sealed or opened; set COMFYUME_SECRET to the same words everywhere."""
+
+
 class WorkerNameTaken(QueueError):
     """Another live worker has this name; give each worker a COMFYUME_WORKER_ID of its own."""
 

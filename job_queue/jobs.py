@@ -57,7 +57,7 @@ class Submission:
     Attributes:
         order: ``back``, ``front``, or ComfyUI's explicit number.
         payload: what history shows: ``prompt``, ``extra_data``, ``outputs``.
-        secrets: keys that reach the worker and nothing else; deleted when the job ends.
+        secrets: keys that reach the worker and nothing else, sealed; deleted when the job ends. See ``sealing.py``.
         envelope: what the worker needs beside the payload (files, addresses, the client's features).
         brief: the little of the payload that lists of jobs show.
         needs: what a worker must have: ``node:NAME`` and ``model:FOLDER/FILE``.
@@ -68,7 +68,7 @@ class Submission:
     user: str
     order: Order | float
     payload: dict[str, Any]
-    secrets: dict[str, Any]
+    secrets: bytes
     envelope: dict[str, Any]
     brief: dict[str, Any]
     client: str
@@ -88,15 +88,14 @@ class Submission:
         # The prompt can be megabytes, so it is encoded once for both uses.
         parts = {key: _encode_strictly(value) for key, value in self.payload.items()}
         payload = b"{" + b",".join(encode_json(key) + b":" + part for key, part in parts.items()) + b"}"
-        secrets = encode_json(self.secrets)
-        asked = hashlib.sha256(b"\0".join([self.user.encode(), *self._stable_parts(parts), secrets])).hexdigest()
+        asked = hashlib.sha256(b"\0".join([self.user.encode(), *self._stable_parts(parts), self.secrets])).hexdigest()
         return [
             self.job_id,
             self.user,
             asked,
             str(self.order),
             payload,
-            secrets,
+            self.secrets,
             encode_json(self.envelope),
             lane_of(self.needs, self.memory),
             self.client,
@@ -175,6 +174,7 @@ class ClaimedJob:
     """A job bound to this worker's claim.
 
     Attributes:
+        secrets: sealed, see ``sealing.py``.
         memory: bytes of a GPU's memory that it is taken to need; None when nothing is known.
     """
 
@@ -182,7 +182,7 @@ class ClaimedJob:
     user: str
     number: float
     payload: dict[str, Any]
-    secrets: dict[str, Any]
+    secrets: bytes
     envelope: dict[str, Any]
     attempt: int
     claim: str
@@ -197,7 +197,7 @@ class ClaimedJob:
             user.decode(),
             plain_number(number),
             json.loads(payload),
-            json.loads(secrets),
+            secrets,
             json.loads(envelope),
             int(attempt),
             claim.decode(),

@@ -163,7 +163,7 @@ class Claims:
 def ending_words(
     claim: str,
     batch: Batch,
-    result: dict[str, Any],
+    result: bytes,
     history: Sequence[int],
     following: Sequence[str | int] = ("", "", "", "", ""),
     *,
@@ -176,7 +176,7 @@ def ending_words(
     kept = published
     if earlier or not all(event.keep for event in batch.events):
         kept = encode(replace(batch, events=[*earlier, *batch.events]), only_kept=True)
-    words: list[Any] = [batch.job_id, claim, batch.ends, encode_json(result), published, *history, *following]
+    words: list[Any] = [batch.job_id, claim, batch.ends, result, published, *history, *following]
     words += [kept, _word(room), _word(peak)]
     return [word if isinstance(word, bytes) else str(word).encode() for word in words]
 
@@ -296,7 +296,7 @@ class Reports:
         self,
         claim: str,
         batch: Batch,
-        result: dict[str, Any],
+        result: bytes,
         *,
         earlier: Sequence[Event] = (),
         upcoming: UpcomingClaim | None = None,
@@ -307,6 +307,7 @@ class Reports:
         """The words that end a job with its result and its last events, and claim the next one, as one change.
 
         Args:
+            result: what history shows of it, as JSON.
             room: bytes of memory that the next job may need; None for any.
             peak: bytes of memory that this job took; None if nobody knows.
         """
@@ -332,7 +333,7 @@ class Reports:
 
     async def finish(self, claim: str, batch: Batch, result: dict[str, Any], **options: Any) -> list[bytes]:
         """``ending`` and ``end`` in one."""
-        return await self.end(self.ending(claim, batch, result, **options))
+        return await self.end(self.ending(claim, batch, encode_json(result), **options))
 
 
 class NameTakenBy(WorkerNameTaken):

@@ -6,11 +6,13 @@ import asyncio
 import gc
 import logging
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from .. import workshop_secret
 from ..blobs.delivery_notes import DeliveryNotes
 from ..blobs.store import BlobFolder
 from ..comfyui_seams import folders, interrupts, model_lists, server, sockets, validation
@@ -20,6 +22,7 @@ from ..job_queue.errors import QueueError
 from ..job_queue.frontend_queue import FrontendQueue
 from ..job_queue.jobs import Policy
 from ..job_queue.keys import Keys
+from ..job_queue.sealing import Sealer
 from ..settings import Settings
 from ..shared_folder import NOTES, read_mark
 from .asking import Asking
@@ -66,7 +69,8 @@ class Frontend:
             user_of=self._people.user_of_client,
             workers_changed=self._nodes.refresh,
         )
-        submissions = Submissions(self._nodes, _shared(settings, system, self._people))
+        sealer = Sealer(partial(workshop_secret.find, settings), settings.workshop)
+        submissions = Submissions(self._nodes, _shared(settings, system, self._people), sealer)
         self._visits = Visits(self._people, self._queue, submissions, self._relay, self._asking)
         notes = DeliveryNotes((settings.shared_folder or system) / NOTES / settings.workshop)
         self._files = WorkerFiles(self._queue, self._people.folder_of, BlobFolder(system / "arriving"), notes)

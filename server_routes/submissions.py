@@ -12,6 +12,7 @@ from ..blobs.digest import DigestCache
 from ..comfyui_seams import server, sockets
 from ..comfyui_seams.context import Folders, Submit, Visit
 from ..job_queue.jobs import Submission
+from ..job_queue.sealing import Sealer
 from .workshop_nodes import WorkshopNodes
 
 #: A string longer than this names no file.
@@ -23,13 +24,18 @@ MOST_FILES_OF_A_FOLDER = 10_000
 class Submissions:
     """Makes the job of a prompt: what it needs, which files it reads, where its results go."""
 
-    def __init__(self, nodes: WorkshopNodes, shared: dict[str, Any] | None) -> None:
+    def __init__(self, nodes: WorkshopNodes, shared: dict[str, Any] | None, sealer: Sealer) -> None:
         self._nodes = nodes
+        self._sealer = sealer
         self._shared = shared
         self._digests = DigestCache()
 
     async def make(self, visit: Visit, submit: Submit) -> Submission:
-        """The job of a prompt."""
+        """The job of a prompt.
+
+        Raises:
+            SecretsUnreadable: it has API keys, and they cannot be sealed.
+        """
         _, job_id, prompt, extra_data, outputs, secrets = submit.item
         client = extra_data.get("client_id")
         files = []
@@ -48,7 +54,7 @@ class Submissions:
             user=visit.user,
             order=visit.order,
             payload={"prompt": prompt, "extra_data": extra_data, "outputs": list(outputs)},
-            secrets=secrets,
+            secrets=await asyncio.to_thread(self._sealer.seal, job_id, secrets) if secrets else b"",
             envelope={
                 "frontend": server.own_address(),
                 "shared": self._shared,

@@ -14,11 +14,12 @@ from aiohttp.typedefs import Handler
 
 from ..comfyui_seams import server
 from ..comfyui_seams.context import Cancel, Change, Forget, QueueItem, SetFlag, Submit, Visit, current_visit
-from ..job_queue.errors import JobConflict, LimitReached, QueueError
+from ..job_queue.errors import JobConflict, LimitReached, QueueError, SecretsUnreadable
 from ..job_queue.frontend_queue import FrontendQueue
 from .asking import Asking
 from .native_shapes import STORE_AWAY, error_body, history_entry, queue_item
 from .people import NotAllowed, People
+from .pictures import Pictures
 from .prompt_limits import PromptRefused, check_size, no_prompt
 from .relay import Relay
 from .submissions import Submissions
@@ -42,6 +43,7 @@ class Visits:
         self._submissions = submissions
         self._relay = relay
         self._asking = asking
+        self._pictures = Pictures()
 
     def middleware(self) -> Any:
         """The middleware, for aiohttp."""
@@ -85,6 +87,9 @@ class Visits:
             return web.json_response(error_body("prompt_id_taken", str(error)), status=409)
         except LimitReached as error:
             return web.json_response(error_body(f"limit_{error.limit}", str(error)), status=429)
+        except SecretsUnreadable as error:
+            log.warning("[comfyume] a prompt was refused: %s", error)
+            return web.json_response(error_body("no_secret", str(error)), status=503)
         except QueueError as error:
             log.warning("[comfyume] %s %s: %s", request.method, request.path, error)
             return web.json_response(error_body("store_unavailable", STORE_AWAY, str(error)), status=503)
@@ -93,9 +98,10 @@ class Visits:
             for job_id in submitted:
                 await self._relay.answered(job_id, visit.user)
 
-    @staticmethod
-    async def _handle(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let ComfyUI answer. What it stumbles over in a prompt is the prompt's fault."""
+        if self._pictures.are_asked_for(request):
+            return await self._pictures.answer(request, handler)
         if request.method != "POST" or request.path.removeprefix("/api") != "/prompt":
             return await handler(request)
         try:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from ..blobs.errors import BlobError
 from ..job_queue.errors import ClaimLost, QueueError
 from ..job_queue.events import Batch, Event
+from ..job_queue.jobs import encode_json
 from ..job_queue.worker_queue import Reports
 from .endings import failed_status, final_state, timed_out_data, timed_out_status, undelivered_status
 from .engine import Engine
@@ -108,7 +109,7 @@ class Courier:
         self, running: RunningJob, payload: bytes, *, text: bool, keep: bool, name: str, sid: str | None
     ) -> None:
         running.number += 1
-        running.waiting.append(Event(running.number, payload, text, keep, sid, name))
+        running.waiting.append(Event(running.number, running.redacted(payload), text, keep, sid, name))
         if len(running.waiting) > MOST_WAITING:
             _thin_out(running.waiting)
         self._work.set()
@@ -123,7 +124,8 @@ class Courier:
         except (BlobError, OSError) as error:
             log.warning("[comfyume] results of job %s could not be delivered: %s", running.job.job_id, error)
             running.undelivered = error
-            return outputs
+            # The names are those of files that nobody can see. The job ends with the reason.
+            return {}
 
     async def _make_sure(self, running: RunningJob) -> None:
         """Learn before a file is delivered whether the claim has gone to another worker while this one stood still.
@@ -273,7 +275,8 @@ class Courier:
                 self._append(running, last, text=True, keep=True, name="executing", sid=running.client)
             batch = self._take_batch(running, ends=final_state(status))
             result = {"outputs": outputs, "meta": finish.history_result.get("meta", {}), "status": status}
-            ending = partial(self._reports.ending, job.claim, batch, result, earlier=running.unkept, peak=finish.peak)
+            told = running.redacted(encode_json(result))
+            ending = partial(self._reports.ending, job.claim, batch, told, earlier=running.unkept, peak=finish.peak)
             words = ending(upcoming=finish.upcoming, catalogue=finish.catalogue, room=finish.room)
             answer = await self._insist(running, partial(self._end_or_save, running, words, ending))
             if running.is_saved:

@@ -12,8 +12,9 @@ from typing import Any
 
 from ..blobs.errors import BlobError
 from ..comfyui_seams.context import QueueItem, job_folders
-from ..job_queue.errors import QueueError
+from ..job_queue.errors import QueueError, SecretsUnreadable
 from ..job_queue.jobs import ClaimedJob
+from ..job_queue.sealing import Sealer
 from ..job_queue.worker_queue import Claims, NotRegistered
 from .courier import FINISH, Courier
 from .endings import failed_status, now_ms
@@ -57,6 +58,7 @@ class Executor:
         registration: Registration,
         transports: Transports,
         folders: JobFolders,
+        sealer: Sealer,
         wake: Any,
         max_jobs: int,
         worn_out: Callable[[], None],
@@ -70,6 +72,7 @@ class Executor:
         self._registration = registration
         self._transports = transports
         self._folders = folders
+        self._sealer = sealer
         self._wake_store = wake
         self._max_jobs = max_jobs
         self._worn_out = worn_out
@@ -154,8 +157,13 @@ class Executor:
         self._courier.begin(running)
         try:
             outputs = self._make_ready(running, transport)
+            secrets = self._sealer.open(job.job_id, job.secrets)
+            running.hide(secrets)
         except JobRefused as error:
             self._refuse(running, error)
+            return None
+        except SecretsUnreadable as error:
+            self._refuse(running, JobRefused(str(error), kind="execution_error"))
             return None
         except BlobError as error:
             self._refuse(running, JobRefused(f"A file of this prompt did not arrive. {error}", kind="execution_error"))
@@ -167,7 +175,7 @@ class Executor:
             return None
         self._gate.begin()
         payload = job.payload
-        return (job.number, job.job_id, payload["prompt"], payload["extra_data"], outputs, job.secrets), running
+        return (job.number, job.job_id, payload["prompt"], payload["extra_data"], outputs, secrets), running
 
     def _make_ready(self, running: RunningJob, transport: Transport) -> list[str]:
         """Bring the files and check the graph.

@@ -18,6 +18,7 @@ import redis
 
 from ..job_queue.connection import store_errors
 from ..job_queue.events import Batch, Event, decode
+from ..job_queue.jobs import encode_json
 from ..job_queue.keys import Keys
 from ..job_queue.scripts import Scripts
 from ..job_queue.worker_queue import ending_words
@@ -100,7 +101,7 @@ class Overdue:
             ]
             batch = Batch(job_id, user.decode(), int(attempt), events, number, "error")
             result = {"outputs": {}, "meta": {}, "status": failed_status([], "execution_error", data)}
-            words = ending_words(claim, batch, result, self._history)
+            words = ending_words(claim, batch, encode_json(result), self._history)
             answer = self._scripts.run("finish", self._keys.prefix, *words)
         return bool(answer[0] != b"known")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,9 @@ from ..job_queue.events import Event
 from ..job_queue.jobs import ClaimedJob
 from ..job_queue.worker_queue import UpcomingClaim
 from .publishing import Publisher
+
+#: A shorter text is no key of a service, and might be part of anything.
+SHORTEST_SECRET = 8
 
 
 @dataclass
@@ -49,12 +53,24 @@ class RunningJob:
     unkept: list[Event] = field(default_factory=list)
     keep_at: float = 0.0
     confirmed: float = field(default_factory=time.monotonic)
+    _hidden: list[bytes] = field(default_factory=list)
 
     @property
     def client(self) -> str | None:
         """The ``clientId`` of the browser that queued it."""
         client = self.job.payload["extra_data"].get("client_id")
         return client if isinstance(client, str) else None
+
+    def hide(self, secrets: dict[str, Any]) -> None:
+        """Let ``redacted`` leave out these API keys."""
+        keys = [key for key in secrets.values() if isinstance(key, str) and len(key) >= SHORTEST_SECRET]
+        self._hidden = [json.dumps(key)[1:-1].encode() for key in keys]
+
+    def redacted(self, text: bytes) -> bytes:
+        """JSON without the job's API keys: of a node that fails ComfyUI tells all inputs, hidden ones too."""
+        for secret in self._hidden:
+            text = text.replace(secret, b"***")
+        return text
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .. import workshop_secret
 from ..blobs.store import BlobFolder
 from ..comfyui_seams.context import Folders
 from ..job_queue.catalogue import CatalogueStore
@@ -17,6 +19,7 @@ from ..job_queue.connection import connect_async, connect_listening
 from ..job_queue.errors import QueueError, WorkerNameTaken
 from ..job_queue.jobs import GIB
 from ..job_queue.keys import Keys
+from ..job_queue.sealing import Sealer
 from ..job_queue.worker_queue import Claims, Reports, WorkerIdentity
 from ..settings import Settings
 from ..shared_folder import JOBS
@@ -88,6 +91,7 @@ class Worker:
                 blobs=BlobFolder(system / "blobs"),
             ),
             folders=self._folders,
+            sealer=Sealer(partial(workshop_secret.find, settings), settings.workshop),
             wake=self._wake,
             max_jobs=settings.max_jobs,
             worn_out=end,

@@ -186,7 +186,7 @@ class Simulation:
             user=prompt.user,
             order="back",
             payload={"prompt": {}, "extra_data": {}, "outputs": []},
-            secrets={},
+            secrets=b"",
             envelope={},
             brief={},
             client="",

@@ -51,7 +51,7 @@ def submission(shared: Path, user: str, index: int) -> Submission:
         user=user,
         order="back",
         payload={"prompt": prompt, "extra_data": {"client_id": user}, "outputs": ["2"]},
-        secrets={},
+        secrets=b"",
         envelope={"shared": {"mark": read_mark(shared), "folders": folders}, "files": []},
         brief={"extra_data": {}},
         client=user,

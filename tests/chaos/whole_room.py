@@ -179,7 +179,7 @@ async def _fill(queue: FrontendQueue, size: Size, browsers: list[Browser]) -> No
             user=f"person-{number % len(browsers)}",
             order="back",
             payload={"prompt": graph, "extra_data": {"client_id": client, "create_time": 1}, "outputs": ["2"]},
-            secrets={},
+            secrets=b"",
             envelope={"files": [], "features": {}},
             brief={"extra_data": {"create_time": 1}},
             client=client,

@@ -70,7 +70,7 @@ def submission(job_id: str | None = None, **changes: Any) -> Submission:
         "user": ADA,
         "order": "back",
         "payload": prompt_of(),
-        "secrets": {"key": "s3cret"},
+        "secrets": b"s3cret",
         "envelope": {"files": []},
         "brief": {"extra_data": {"create_time": 1}},
         "client": "tab-1",

@@ -18,6 +18,7 @@ STORE = {"COMFYUME_REDIS_URL": "redis://127.0.0.1:6379"}
 DEFAULTS_IN_WORDS = {
     "redis_url": "a store of its own, in standalone mode",
     "worker_id": "host name and GPU index",
+    "secret": "the store's password, or a file of this machine",
     "frontend_url": "told by the job",
     "shared_folder": "none: files travel over HTTP",
 }

@@ -54,7 +54,7 @@ class FrontendSteps(Stage):
             user=user,
             order=order,  # type: ignore[arg-type]
             payload={"prompt": {kind: body}, "extra_data": {}, "outputs": []},
-            secrets={"key": "s3cret"},
+            secrets=b"s3cret",
             envelope={"files": []},
             brief={},
             client="tab",

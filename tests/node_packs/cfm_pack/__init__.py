@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 import time
@@ -209,6 +210,28 @@ class Fail:
         raise ValueError(f"failed as asked ({number})")
 
 
+class UseKey:
+    """Is given an API key in ComfyUI's way, as nodes of paid services are; says its SHA-256, or fails."""
+
+    CATEGORY = "comfyume tests"
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {"fails": ("BOOLEAN", {"default": False}), "number": ANY_NUMBER},
+            "hidden": {"key": "API_KEY_COMFY_ORG", "token": "AUTH_TOKEN_COMFY_ORG"},
+        }
+
+    def run(self, fails, number, key=None, token=None):
+        if fails:
+            raise ValueError("the service refused the key")
+        digest = hashlib.sha256(str(key).encode()).hexdigest()
+        return {"ui": {"text": [digest]}, "result": (torch.zeros(1, 16, 16, 3),)}
+
+
 class MakeText:
     """Saves a text file of its own, with ComfyUI's counter, and names it in its result as an absolute path."""
 
@@ -259,6 +282,7 @@ NODE_CLASS_MAPPINGS = {
         UseCheckpoint,
         CheckedByItself,
         Fail,
+        UseKey,
         MakeText,
         MakeMesh,
     )
