@@ -1,0 +1,51 @@
+"""ComfyUI's handlers that decode, encode or write pictures: run in threads, since they hold the event loop for long.
+
+A preview of a picture with 50 million pixels takes a second. The handlers wait for nothing but the body of their
+request, so a thread can run each to its end once that is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from PIL.Image import DecompressionBombError
+
+from .native_shapes import error_body
+
+#: So many at once: each can hold several copies of a decoded picture, 700 MB for the largest that Pillow takes.
+MOST_AT_ONCE = 2
+#: Paths without ``/api``, by method.
+_UPLOADS = re.compile(r"/upload/(image|mask)")
+_MODEL_PREVIEWS = re.compile(r"/experiment/models/preview/.*")
+
+
+class Pictures:
+    """Runs handlers that work on pictures."""
+
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(MOST_AT_ONCE)
+
+    @staticmethod
+    def are_asked_for(request: web.Request) -> bool:
+        """Whether a request works on a picture, rather than sends a file as it is."""
+        path = request.path.removeprefix("/api")
+        if request.method == "POST":
+            return _UPLOADS.fullmatch(path) is not None
+        if path == "/view":
+            return "preview" in request.query or request.query.get("channel") in ("rgb", "a")
+        return _MODEL_PREVIEWS.fullmatch(path) is not None
+
+    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The handler's answer; 413 for a picture with more pixels than Pillow decodes."""
+        if request.method == "POST":
+            # From here on the handler finds it read.
+            await request.post()
+        async with self._slots:
+            try:
+                return await asyncio.to_thread(asyncio.run, handler(request))  # type: ignore[arg-type]
+            except DecompressionBombError as error:
+                message = "This picture has too many pixels to be shown here."
+                return web.json_response(error_body("picture_too_large", message, str(error)), status=413)
