@@ -43,6 +43,6 @@ def in_turn(at_level: Sequence[Job], request: Request, mode: str, ledger: Ledger
 def _rank(job: Job, first: Job, mode: str, ledger: Ledger) -> Any:
     if mode == "fifo":
         return job.number
-    # Among equals the first job decides, whether this worker can run it or not.
-    used = ledger.usage(job.user) if mode == "fair" else ledger.turns.get(job.user, (-1, 0))
-    return used, first.number, job.user
+    used: Any = ledger.usage(job.user) if mode == "fair" else ledger.turns.get(job.user)
+    # Who used nothing, or was never served, goes first, by their first job, whether this worker can run it or not.
+    return (1, used, job.user) if used is not None else (0, first.number, job.user)

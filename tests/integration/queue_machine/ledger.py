@@ -50,8 +50,8 @@ class Ledger:
         used = 2.0 ** (self._usage[user] - now) if user in self._usage else 0.0
         self._usage[user] = now + math.log(max(used + ms, 1)) / math.log(2)
 
-    def usage(self, user: str) -> float:
-        return self._usage.get(user, -math.inf)
+    def usage(self, user: str) -> float | None:
+        return self._usage.get(user)
 
     def serve(self, user: str, place: Place) -> None:
         # Some are served at one moment, one after the other.
