@@ -17,7 +17,7 @@ from .room import LEASE
 from .stage import Stage
 
 WORKERS_SHORT = 2
-WORKERS = 40
+WORKERS = 16
 #: Seconds for which a node holds the lock.
 HOLDS_SHORT = 2.5 * LEASE
 HOLDS = 60.0
