@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from .blobs.filing import write_once
+
 #: Name of the file that holds a shared folder's random mark.
 MARK = ".comfyume-folder"
 #: Where a shared folder's workers run their jobs, so that a finished file only needs a new name.
@@ -16,16 +18,6 @@ NOTES = ".comfyume-deliveries"
 
 def read_mark(folder: Path) -> str:
     """The random mark of a shared folder; the first one who looks makes it."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / MARK
-    new = folder / f"{MARK}.{os.getpid()}"
-    if not path.exists():
-        new.write_text(os.urandom(16).hex(), encoding="ascii")
-        try:
-            # A link is never half there, and fails if somebody else was first.
-            os.link(new, path)
-        except FileExistsError:
-            pass
-        finally:
-            new.unlink()
+    write_once(path, os.urandom(16).hex())
     return path.read_text(encoding="ascii")

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import secrets
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from .blobs.filing import write_once
 from .job_queue.errors import SecretsUnreadable
+from .job_queue.sealing import Sealer
 from .settings import Settings
 
 #: Below the home folder: for processes of one machine that nobody has told a secret.
 FILE = Path(".config", "comfyume", "secret")
+
+
+def sealer_of(settings: Settings) -> Sealer:
+    """What seals and opens API keys with these words."""
+    return Sealer(partial(find, settings), settings.workshop)
 
 
 def find(settings: Settings) -> str:
@@ -31,8 +38,7 @@ def find(settings: Settings) -> str:
 def _of_this_machine() -> str:
     try:
         path = Path.home() / FILE
-        if not path.exists():
-            _make(path)
+        write_once(path, secrets.token_urlsafe(32), mode=0o600)
         return path.read_text(encoding="ascii")
     except (OSError, RuntimeError) as error:
         # RuntimeError: there is no home.
@@ -40,18 +46,3 @@ def _of_this_machine() -> str:
             f"API keys in prompts are encrypted, and the secret for it can be neither read nor made here: {error}. "
             "Set COMFYUME_SECRET to the same words on frontend and workers."
         ) from error
-
-
-def _make(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_urlsafe(32))
-        # A link is never half there, and fails if somebody else was first.
-        os.link(new, path)
-    except FileExistsError:
-        pass
-    finally:
-        new.unlink()

@@ -117,3 +117,21 @@ def folder_locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def write_once(path: Path, text: str, mode: int = 0o666) -> None:
+    """Write a file unless it is there already; of several at once the first one's stays. Raises OSError."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        # A link is never half there, and fails if somebody else was first.
+        os.link(new, path)
+    except FileExistsError:
+        pass
+    finally:
+        new.unlink()

@@ -150,7 +150,7 @@ class Policy:
         return cls(
             cast(QueueMode, mode) if mode in get_args(QueueMode) else "fair",
             fields.get(b"paused") == b"1",
-            affinity=int(fields.get(b"affinity_ms") or 1_200_000) / 1000,
+            affinity=int(fields.get(b"affinity_ms") or cls.affinity * 1000) / 1000,
             **{name: int(most) if most else None for name, most in limits.items()},
         )
 

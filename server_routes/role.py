@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 from collections.abc import Coroutine
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from ..job_queue.errors import QueueError
 from ..job_queue.frontend_queue import FrontendQueue
 from ..job_queue.jobs import Policy
 from ..job_queue.keys import Keys
-from ..job_queue.sealing import Sealer
 from ..settings import Settings
 from ..shared_folder import NOTES, read_mark
 from .asking import Asking
@@ -69,8 +67,8 @@ class Frontend:
             user_of=self._people.user_of_client,
             workers_changed=self._nodes.refresh,
         )
-        sealer = Sealer(partial(workshop_secret.find, settings), settings.workshop)
-        submissions = Submissions(self._nodes, _shared(settings, system, self._people), sealer)
+        shared = _shared(settings, system, self._people)
+        submissions = Submissions(self._nodes, shared, workshop_secret.sealer_of(settings))
         self._visits = Visits(self._people, self._queue, submissions, self._relay, self._asking)
         notes = DeliveryNotes((settings.shared_folder or system) / NOTES / settings.workshop)
         self._files = WorkerFiles(self._queue, self._people.folder_of, BlobFolder(system / "arriving"), notes)

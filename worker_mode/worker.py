@@ -7,7 +7,6 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Callable, Coroutine
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from ..job_queue.connection import connect_async, connect_listening
 from ..job_queue.errors import QueueError, WorkerNameTaken
 from ..job_queue.jobs import GIB
 from ..job_queue.keys import Keys
-from ..job_queue.sealing import Sealer
 from ..job_queue.worker_queue import Claims, Reports, WorkerIdentity
 from ..settings import Settings
 from ..shared_folder import JOBS
@@ -91,7 +89,7 @@ class Worker:
                 blobs=BlobFolder(system / "blobs"),
             ),
             folders=self._folders,
-            sealer=Sealer(partial(workshop_secret.find, settings), settings.workshop),
+            sealer=workshop_secret.sealer_of(settings),
             wake=self._wake,
             max_jobs=settings.max_jobs,
             worn_out=end,
