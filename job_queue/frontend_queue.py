@@ -76,7 +76,9 @@ class FrontendQueue:
         self._keys = keys
         self._scripts = AsyncScripts(client)
         self._history = [history_size, int(history_days * 86_400_000)]
-        self._grace_ms = int(lease * 1000)
+        self._lease_ms = int(lease * 1000)
+        #: Seconds between two sweeps: a frontend that pauses for longer than five of them counts as having been away.
+        self.sweep_pause = min(1.0, lease / 10)
         self._cache = PayloadCache()
 
     async def _run(self, script: str, *arguments: Any) -> Any:
@@ -241,7 +243,7 @@ class FrontendQueue:
         Returns:
             The ids that are queued again, and those that were quarantined.
         """
-        requeued, quarantined = await self._run("sweep", MAXIMUM_LOSSES, *self._history, self._grace_ms)
+        requeued, quarantined = await self._run("sweep", MAXIMUM_LOSSES, *self._history, self._lease_ms)
         return [job_id.decode() for job_id in requeued], [job_id.decode() for job_id in quarantined]
 
     async def holds_claim(self, job_id: str, claim: str) -> str | None:

@@ -38,9 +38,6 @@ from .workshop_nodes import WorkshopNodes
 
 log = logging.getLogger("comfyume")
 
-#: Seconds between two looks for jobs whose worker was lost.
-SWEEP_PAUSE = 1.0
-
 
 class Frontend:
     """A ComfyUI process that people use; nothing executes here unless it is a worker too."""
@@ -114,7 +111,7 @@ class Frontend:
     async def _sweep_for_ever(self) -> None:
         is_configured = False
         while True:
-            await asyncio.sleep(SWEEP_PAUSE)
+            await asyncio.sleep(self._queue.sweep_pause)
             try:
                 if not is_configured:
                     await self._configure()

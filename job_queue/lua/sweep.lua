@@ -3,11 +3,12 @@
 -- KEYS[1]  prefix of the workshop
 -- ARGV[1]  lost claims after which a job is quarantined
 -- ARGV[2]  finished jobs kept for each user      ARGV[3]  milliseconds they are kept
--- ARGV[4]  milliseconds for which nobody is taken for lost after the store, or all frontends, were away
+-- ARGV[4]  milliseconds of a lease: for so long nobody is taken for lost after the store, or all frontends, were away
 --
 -- Returns {ids put back into the queue, ids quarantined}.
 -- Invariant: a job is taken from a worker only when its lease has run out by the store's clock, and only after the store
--- was there for a whole lease: leases also run out while it is away, and then the workers come back with their jobs.
+-- was there for a whole lease: leases also run out while it is away or stands still, and then the workers come back
+-- with their jobs.
 -- @include keys
 -- @include lanes
 -- @include policy_fifo
@@ -19,10 +20,9 @@
 -- @include ending
 -- @include losses
 
--- Without a sweep for this long, the store or all frontends were away: one sweeps every second.
+-- Without a sweep for this long, or for half a lease, the store or all frontends were away. Frontends sweep ten times in a
+-- lease, at least every second; a worker renews four times in one, so a quarter of it is left to renew after half is lost.
 local AWAY_MS = 5000
--- A sweep is noted this often: each note is a write.
-local NOTED_MS = 2000
 
 -- What a live worker can run is kept as long as it lives, and 30 days longer.
 local function keep_catalogue(digest)
@@ -34,12 +34,14 @@ local function keep_catalogue(digest)
 end
 
 local now = now_ms()
+local away_ms = math.min(AWAY_MS, tonumber(ARGV[4]) / 2)
 local last = redis.call('GET', key('swept'))
-if last and now - last > AWAY_MS then
+if last and now - last > away_ms then
   proceed_when_full()
   redis.call('SET', key('grace'), '1', 'PX', ARGV[4])
 end
-if not last or now - last > NOTED_MS then
+-- Not each sweep is noted: a note is a write.
+if not last or now - last > away_ms * 0.4 then
   proceed_when_full()
   redis.call('SET', key('swept'), now)
 end

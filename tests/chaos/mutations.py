@@ -348,8 +348,8 @@ MUTATIONS = [
         "G17",
         "the sweep gets the frontend's clock",
         "job_queue/frontend_queue.py",
-        "self._grace_ms = int(lease * 1000)",
-        'self._grace_ms = int(__import__("time").time() * 1000)',
+        "self._lease_ms = int(lease * 1000)",
+        'self._lease_ms = int(__import__("time").time() * 1000)',
     ),
     Mutation(
         "G12",

@@ -1,6 +1,6 @@
 """A workshop to break: a store of its own, real worker processes, and a frontend's part of the work.
 
-The frontend is what ``server_routes`` makes of the queue: submits, a sweep every half second, and a listener on the
+The frontend is what ``server_routes`` makes of the queue: submits, sweeps, and a listener on the
 channel of events. What the workers and the listener see is noted in the record.
 """
 
@@ -31,7 +31,6 @@ from .fleet import Fleet
 from .record import Record
 
 LEASE = 2.0
-SWEEP_PAUSE = 0.5
 #: Finished jobs that are kept for each person: all, or they would count as lost.
 HISTORY = 1_000_000
 FINAL = ("done", "error", "cancelled", "quarantined")
@@ -118,7 +117,7 @@ class Room:
 
     async def _sweep_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(SWEEP_PAUSE)
+            await asyncio.sleep(self.queue.sweep_pause)
             try:
                 requeued, quarantined = await self.queue.sweep()
                 await self.lost_files.look()

@@ -173,8 +173,10 @@ class Room:
         await self.client.aclose()
         self.raw.close()
 
-    def frontend(self) -> FrontendQueue:
-        return FrontendQueue(self.client, self.keys, history_size=self.history_size, history_days=self.history_days)
+    def frontend(self, lease: float = 30.0) -> FrontendQueue:
+        return FrontendQueue(
+            self.client, self.keys, history_size=self.history_size, history_days=self.history_days, lease=lease
+        )
 
     def key(self, name: str, last: str = "") -> str:
         return f"{self.keys.prefix}{name}" + (f":{last}" if last else "")

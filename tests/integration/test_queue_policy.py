@@ -291,14 +291,39 @@ async def test_a_worker_that_was_cut_off_keeps_its_job_if_nobody_took_it(room: R
     assert room.state("cut-off") == "done"
 
 
+def let_nobody_sweep(room: Room, seconds: float) -> None:
+    """Let the last sweep have been so much longer ago."""
+    room.raw.set(room.key("swept"), int(room.raw.get(room.key("swept"))) - int(seconds * 1000))
+
+
+@pytest.mark.parametrize(("lease", "away"), [(30.0, 5.0), (8.0, 4.0)])
+async def test_five_seconds_without_a_sweep_or_half_a_lease_count_as_away(
+    room: Room, lease: float, away: float
+) -> None:
+    frontend = room.frontend(lease)
+    worker = await room.worker()
+    await frontend.sweep()
+    for job_id in ("in time", "late"):
+        await room.submit(job_id)
+    for gap, requeued in ((away - 1, ["in time"]), (away + 0.1, [])):
+        job = await worker.take()
+        await room.let_lease_run_out(job.job_id)
+        let_nobody_sweep(room, gap)
+        assert (await frontend.sweep())[0] == requeued
+
+
+async def test_frontends_sweep_often_enough_not_to_be_taken_for_away(room: Room) -> None:
+    assert room.frontend(30).sweep_pause == 1.0
+    assert room.frontend(2).sweep_pause == 0.2
+
+
 async def test_after_the_store_was_away_workers_get_the_time_to_come_back(room: Room) -> None:
     worker = await room.worker()
     await room.queue.sweep()
     await room.submit("patient")
     job = await worker.take()
     await room.let_lease_run_out("patient")
-    swept = int(room.raw.get(room.key("swept")))
-    room.raw.set(room.key("swept"), swept - 60_000)
+    let_nobody_sweep(room, 60)
     assert await room.queue.sweep() == ([], [])
     assert room.field("patient", "claim") == job.claim
     room.raw.delete(room.key("grace"))
@@ -310,7 +335,7 @@ async def test_a_worker_that_was_started_anew_gives_back_its_job_even_then(room:
     await room.queue.sweep()
     await room.submit("orphan")
     await worker.take()
-    room.raw.set(room.key("swept"), int(room.raw.get(room.key("swept"))) - 60_000)
+    let_nobody_sweep(room, 60)
     again = await room.worker("w1", register=False)
     await again.register(former_is_dead=True)
     assert await room.queue.sweep() == (["orphan"], [])
