@@ -7,16 +7,17 @@ names in capitals behind ``COMFYUME_`` (``COMFYUME_REDIS_URL``).
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,8 +34,25 @@ QueueMode = Literal["fifo", "round_robin", "fair"]
 GateMode = Literal["on", "dry_run", "off"]
 
 
+def _split(separator: str) -> BeforeValidator:
+    def split(value: Any) -> Any:
+        return [part.strip() for part in value.split(separator) if part.strip()] if isinstance(value, str) else value
+
+    return BeforeValidator(split)
+
+
+#: A list in TOML; words between commas in the environment.
+Words = Annotated[tuple[str, ...], _split(",")]
+#: A list in TOML; lines or parts between semicolons in the environment.
+Lines = Annotated[tuple[str, ...], _split(";")]
+
+
 class SettingsError(Exception):
     """A setting is unknown or impossible; the message says what to write instead."""
+
+
+#: Too long for its line.
+ROUTES = "who may use routes of node packs, as in `participant GET /pack/route`; between semicolons"
 
 
 class Settings(BaseModel):
@@ -58,6 +76,13 @@ class Settings(BaseModel):
     lease: float = Field(30, ge=1, description="seconds until a silent worker's job is given to another")
     history_size: int = Field(1000, ge=1, description="finished jobs kept for each person")
     history_days: float = Field(30, gt=0, description="days a finished job is kept")
+    session_hours: float = Field(24, gt=0, description="hours that a sign-in lasts after its last use")
+    hosts: Words = Field(
+        (), description="names by which people reach the frontend, beside its addresses; between commas"
+    )
+    trusted_proxies: Words = Field((), description="addresses of proxies whose word is believed; between commas")
+    user_header: str = Field("", description="header in which a trusted proxy names the user")
+    routes: Lines = Field((), description=ROUTES)
     first_template: str = Field("test-card", description="template that a person's first visit opens; empty for none")
 
     @field_validator("workshop")
@@ -103,6 +128,41 @@ class Settings(BaseModel):
             raise ValueError("write it as http://HOST:PORT or https://HOST")
         return value.rstrip("/")
 
+    @field_validator("hosts")
+    @classmethod
+    def _hosts_are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z0-9.-]+", name):
+                raise ValueError(
+                    f"{name!r} is no host name: write it without scheme and port, as in workshop.example.org"
+                )
+        return tuple(name.lower() for name in value)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                ipaddress.ip_network(text)
+            except ValueError as error:
+                raise ValueError(f"{text!r} is no address or network, such as 127.0.0.1 or 10.0.0.0/8") from error
+        return value
+
+    @field_validator("routes")
+    @classmethod
+    def _routes_are_rules(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parts = text.split()
+            if len(parts) != 3 or parts[0] not in ("anybody", "participant", "instructor"):
+                raise ValueError(
+                    f"{text!r} is no rule: write who, methods and path, as in `participant GET /pack/route`"
+                )
+            try:
+                re.compile(parts[2])
+            except re.error as error:
+                raise ValueError(f"{parts[2]!r} is no regular expression: {error}") from error
+        return value
+
     @field_validator("shared_folder")
     @classmethod
     def _shared_folder_exists(cls, value: Path | None) -> Path | None:
@@ -118,6 +178,10 @@ class Settings(BaseModel):
             )
         if self.max_jobs and self.mode != "worker":
             raise ValueError(f"{PREFIX}MAX_JOBS ends the process, so it is for {PREFIX}MODE=worker alone")
+        if self.user_header and not self.trusted_proxies:
+            raise ValueError(
+                f"{PREFIX}USER_HEADER is believed from proxies alone: name them in {PREFIX}TRUSTED_PROXIES"
+            )
         return self
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +67,8 @@ class Visit:
     Attributes:
         user: id of the person.
         folders: the person's folders.
+        data_user: the name under which ComfyUI's user manager keeps their workflows and settings.
+        is_instructor: whether they administer the workshop.
         running: the person's jobs that a worker has.
         pending: the person's jobs that wait.
         history: the finished jobs that this request reads, by id, the oldest first.
@@ -79,6 +81,8 @@ class Visit:
 
     user: str
     folders: Folders
+    data_user: str
+    is_instructor: bool = False
     running: list[QueueItem] = field(default_factory=list)
     pending: list[QueueItem] = field(default_factory=list)
     history: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -91,6 +95,35 @@ class Visit:
 
 #: The request that is being served in this task, on a frontend.
 current_visit: ContextVar[Visit | None] = ContextVar("comfyume_visit", default=None)
+
+
+@dataclass(frozen=True)
+class JobMarks:
+    """What tells a job's results from those of a job that looks the same.
+
+    Attributes:
+        user: whose job it is.
+        files: what the job's files hold, by the words with which a graph names them.
+    """
+
+    user: str
+    files: Mapping[str, str]
+
+    @classmethod
+    def of_files(cls, user: str, files: Iterable[tuple[str, str, str]]) -> JobMarks:
+        """The marks of a job with these files: kind, path below the folder of its kind, and hash of the content."""
+        named: dict[str, str] = {}
+        for kind, path, digest in files:
+            # A graph names a file, or a folder and means all that is in it.
+            parts = path.split("/")
+            for words in ("/".join(parts[:length]) for length in range(1, len(parts) + 1)):
+                for name in (words, f"{words} [{kind}]") if kind == "input" else (f"{words} [{kind}]",):
+                    named[name] = named.get(name, "") + digest
+        return cls(user, named)
+
+
+#: The marks of the job that this thread or task executes, on a worker.
+job_marks: ContextVar[JobMarks | None] = ContextVar("comfyume_job_marks", default=None)
 
 #: The folders of the job that this thread or task executes, on a worker.
 job_folders: ContextVar[Folders | None] = ContextVar("comfyume_job_folders", default=None)

@@ -10,20 +10,29 @@ from typing import Any
 from aiohttp import web
 from server import PromptServer
 
+from .context import current_visit
+
 
 class SocketsByOwner(dict[str, web.WebSocketResponse]):
     """ComfyUI's sockets by client id, where only the connection that put a socket in can take it out.
 
     ComfyUI's handler removes its client id when its connection ends. When a browser reloads, the new connection is
     often there first, and the old one would take the new one's entry with it.
+
+    Attributes:
+        users: whose each of them is.
     """
 
     def __init__(self, sockets: dict[str, web.WebSocketResponse]) -> None:
         super().__init__(sockets)
         self._owners: dict[str, asyncio.Task[Any] | None] = {}
+        self.users: dict[str, str] = {}
 
     def __setitem__(self, sid: str, socket: web.WebSocketResponse) -> None:
         self._owners[sid] = asyncio.current_task()
+        visit = current_visit.get()
+        if visit is not None:
+            self.users[sid] = visit.user
         super().__setitem__(sid, socket)
 
     def pop(self, sid: str, *default: Any) -> Any:
@@ -31,6 +40,7 @@ class SocketsByOwner(dict[str, web.WebSocketResponse]):
         if sid in self and self._owners.get(sid) is not asyncio.current_task():
             return default[0] if default else self[sid]
         self._owners.pop(sid, None)
+        self.users.pop(sid, None)
         return super().pop(sid, *default)
 
 
@@ -57,6 +67,12 @@ def socket_of(sid: str) -> web.WebSocketResponse | None:
     """The open socket of a client, if it is connected here."""
     socket: web.WebSocketResponse | None = PromptServer.instance.sockets.get(sid)
     return socket
+
+
+def user_of(sid: str) -> str | None:
+    """Whose socket that of a client is, if it is connected here."""
+    user: str | None = PromptServer.instance.sockets.users.get(sid)
+    return user
 
 
 def connected() -> list[str]:

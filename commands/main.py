@@ -14,6 +14,7 @@ from .errors import CommandError
 #: Subcommand and its line in the help. Each is a module of this package, imported only when it is used.
 COMMANDS = {
     "workshop": "start a store, a frontend and a worker on this machine and run a first prompt",
+    "users": "add, list and remove the people of a workshop, and change their passwords",
     "test": "pass the tests; further arguments go to pytest",
     "version": "print the versions of comfyume, Python and ComfyUI",
 }

@@ -55,7 +55,8 @@ class Notice:
     """A message on the events' channel that is no batch.
 
     Attributes:
-        kind: ``changed`` (a person's queue), ``workers`` (who lives, what they can run), ``lost`` (a job was given up).
+        kind: ``changed`` (a person's queue), ``workers`` (who lives, what they can run), ``lost`` (a job was given up),
+            ``accounts`` (who may sign in, who is signed in).
         data: its fields.
     """
 
@@ -88,7 +89,7 @@ def decode(message: bytes) -> Batch | Notice:
     head, _, body = message.partition(b"\n")
     header = json.loads(head)
     if "job" not in header:
-        kind = next((kind for kind in ("changed", "workers", "lost") if kind in header), None)
+        kind = next((kind for kind in ("changed", "workers", "lost", "accounts") if kind in header), None)
         if kind is None:
             raise ValueError(f"unknown message on the events' channel: {head[:200]!r}")
         return Notice(kind, header)

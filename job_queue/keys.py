@@ -92,3 +92,24 @@ class Keys:
     def script_file(self, sha256: str) -> str:
         """A browser script of a worker's node pack."""
         return f"{self.prefix}script-file:{sha256}"
+
+    @property
+    def users(self) -> str:
+        """Hash of the workshop's users by name."""
+        return f"{self.prefix}users"
+
+    def session(self, digest: str) -> str:
+        """One session, by the digest of its token."""
+        return f"{self.prefix}session:{digest}"
+
+    def sessions_of(self, user: str) -> str:
+        """Set of the digests of a user's sessions."""
+        return f"{self.prefix}sessions-of:{user}"
+
+    def failures(self, who: str) -> str:
+        """Counter of the sign-ins that failed lately, of a name or an address."""
+        return f"{self.prefix}failures:{who}"
+
+    def browser(self, client: str) -> str:
+        """The user to whom a browser's client id belongs."""
+        return f"{self.prefix}browser:{client}"

@@ -1,84 +1,62 @@
-"""Who asks, and which folders are theirs.
+"""Which folders are whose.
 
-While a workshop has no users it is open to loopback alone, as one implicit local user.
+While a workshop has no users, its one person has the folders with which ComfyUI was started. Users have one of their
+own in each of them.
 """
 
 from __future__ import annotations
 
-import ipaddress
-from functools import lru_cache
 from pathlib import Path
 
-from aiohttp import web
-
-from ..comfyui_seams import folders
+from ..comfyui_seams import folders, user_files
 from ..comfyui_seams.context import Folders
-
-#: The one person of a workshop without users.
-LOCAL_USER = "local"
-
-
-class NotAllowed(Exception):
-    """Somebody who may not use this workshop."""
+from .identity import LOCAL_USER
 
 
 class People:
-    """The people of a workshop."""
+    """The folders of the people of a workshop."""
 
     def __init__(self, shared_folder: Path | None, system_folder: Path) -> None:
-        self._shared_folder = shared_folder
-        self._temp = system_folder / "temp"
-        self._folders: Folders | None = None
+        self._shared_folder = shared_folder.absolute() if shared_folder is not None else None
+        self._temp = (system_folder / "temp").absolute()
+        self._base: Folders | None = None
+        self._made: set[str] = set()
 
-    def who(self, request: web.Request) -> str:
-        """The user who sends a request.
-
-        Raises:
-            NotAllowed: with a sentence for them.
-        """
-        remote = request.remote
-        if remote is not None and not _is_loopback(remote):
-            raise NotAllowed(
-                "This workshop has no users yet, so it answers to its own machine alone. "
-                "Open it there, or through an SSH tunnel to it."
-            )
-        return LOCAL_USER
-
-    def user_of_client(self, _client: str) -> str | None:
-        """The user whose browser has this client id."""
-        return LOCAL_USER
-
-    def folders_of(self, _user: str) -> Folders:
-        """The folders of a user, made if they are missing.
+    def folders_of(self, user: str) -> Folders:
+        """The folders of a user.
 
         Temp files outlive a restart here: a worker's cache may name them in a later job.
         """
-        if self._folders is not None:
-            return self._folders
-        if self._shared_folder is not None:
-            root = self._shared_folder.absolute()
-            found = Folders(root / "input", root / "output", root / "temp")
-        else:
-            own = folders.own_folders()
-            found = Folders(own.input, own.output, self._temp.absolute())
-        self._folders = found
-        return found
+        if self._base is None:
+            if self._shared_folder is not None:
+                root = self._shared_folder
+                self._base = Folders(root / "input", root / "output", root / "temp")
+            else:
+                own = folders.own_folders()
+                self._base = Folders(own.input, own.output, self._temp)
+        base = self._base
+        return base if user == LOCAL_USER else Folders(base.input / user, base.output / user, base.temp / user)
 
     def folder_of(self, user: str, kind: str) -> Path:
         """A user's folder of a kind: ``input``, ``output`` or ``temp``."""
         return dict(self.folders_of(user))[kind]
+
+    def are_made(self, user: str) -> bool:
+        """Whether this process has made the folders of a user."""
+        return user in self._made
 
     def make_folders(self, user: str) -> None:
         """Make the folders of a user; blocking."""
         found = self.folders_of(user)
         for folder in (found.input, found.output, found.temp):
             folder.mkdir(parents=True, exist_ok=True)
+        data = user_files.folder_of(data_user(user))
+        if user != LOCAL_USER and data is not None:
+            # Without it ComfyUI's page takes a person for one who has worked elsewhere before.
+            Path(data).mkdir(parents=True, exist_ok=True)
+        self._made.add(user)
 
 
-@lru_cache(maxsize=1_000)
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        # A unix socket has no address.
-        return host == ""
+def data_user(user: str) -> str:
+    """Under which name ComfyUI's user manager keeps the workflows and settings of a user."""
+    return user_files.OWN_USER if user == LOCAL_USER else user

@@ -81,14 +81,14 @@ class Relay:
         keys: Keys,
         queue: FrontendQueue,
         *,
-        user_of: Callable[[str], str | None],
         workers_changed: Callable[[], Awaitable[None]],
+        accounts_changed: Callable[[], Awaitable[None]],
     ) -> None:
         self._client = client
         self._keys = keys
         self._queue = queue
-        self._user_of = user_of
         self._workers_changed = workers_changed
+        self._accounts_changed = accounts_changed
         self._mailboxes: dict[str, Mailbox] = {}
         self._jobs: dict[str, LiveJob] = {}
         self._ended: OrderedDict[str, LiveJob] = OrderedDict()
@@ -122,6 +122,7 @@ class Relay:
                 with store_errors():
                     async with subscribed(self._client, self._keys.events_channel) as arriving:
                         self.connected.set()
+                        await self._accounts_changed()
                         await self._catch_up_all()
                         async for data in arriving:
                             await self._take(data)
@@ -149,6 +150,8 @@ class Relay:
             self._tell_changed(notice.data["changed"])
         elif notice.kind == "workers":
             self._spawn(self._workers_changed())
+        elif notice.kind == "accounts":
+            await self._accounts_changed()
         else:
             job_id, name, text = lost_event(notice.data["lost"])
             number = self._jobs[job_id].kept + 1 if job_id in self._jobs else 1
@@ -209,11 +212,9 @@ class Relay:
         """Post events to their browsers, behind what is being told again to one that has just come back."""
         posts: dict[str, list[Event]] = {}
         for event in events:
-            if event.client is not None:
-                posts.setdefault(event.client, []).append(event)
-                continue
-            for sid in sockets.connected():
-                if self._user_of(sid) == job.user:
+            for sid in sockets.connected() if event.client is None else [event.client]:
+                # A prompt may name any browser, but only those of its own person hear of it.
+                if sockets.user_of(sid) == job.user:
                     posts.setdefault(sid, []).append(event)
         job.clients.update(event.client for event in events if event.client is not None)
         for sid, its in posts.items():
@@ -278,11 +279,11 @@ class Relay:
         self._spawn(self._retell(sid))
 
     async def _retell(self, sid: str) -> None:
-        user = self._user_of(sid)
+        user = sockets.user_of(sid)
         try:
             active = await self._queue.active(user) if user is not None else []
             jobs = [job.job_id for job in active if job.is_running and job.client == sid]
-            jobs += [job_id for job_id, job in self._ended.items() if sid in job.clients]
+            jobs += [job_id for job_id, job in self._ended.items() if sid in job.clients and job.user == user]
             for job_id in jobs:
                 self._ended.pop(job_id, None)
                 await self._retell_job(sid, job_id)
@@ -318,7 +319,7 @@ class Relay:
             while True:
                 await asyncio.sleep(STATUS_PAUSE)
                 self._changing[user] = False
-                clients = [sid for sid in sockets.connected() if self._user_of(sid) == user]
+                clients = [sid for sid in sockets.connected() if sockets.user_of(sid) == user]
                 if clients:
                     message = sockets.status_message(await self._queue.count_active(user))
                     for sid in clients:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from aiohttp import web
 from .. import workshop_secret
 from ..blobs.delivery_notes import DeliveryNotes
 from ..blobs.store import BlobFolder
-from ..comfyui_seams import folders, interrupts, model_lists, server, sockets, validation
+from ..comfyui_seams import folders, interrupts, model_lists, server, sockets, user_files, validation
 from ..job_queue.catalogue import CatalogueStore
 from ..job_queue.connection import connect_async, connect_listening
 from ..job_queue.errors import QueueError
@@ -24,11 +24,15 @@ from ..job_queue.keys import Keys
 from ..settings import Settings
 from ..shared_folder import NOTES, read_mark
 from .asking import Asking
+from .browsers import Browsers
+from .gate import Gate
 from .health import Health
+from .identity import LOCAL_USER, Identity
 from .lost_files import LostFiles
 from .page import Page
-from .people import LOCAL_USER, People
+from .people import People
 from .relay import Relay
+from .sign_in import SignInRoutes
 from .submissions import Submissions
 from .visits import Visits, note_order
 from .waiting import Waiting
@@ -55,18 +59,21 @@ class Frontend:
             lease=settings.lease,
         )
         self._people = People(settings.shared_folder, system)
+        self._identity = Identity(self._client, keys, settings)
+        self._gate = Gate(self._identity, settings)
         self._asking = Asking(self._client, listening, keys)
         self._nodes = WorkshopNodes(CatalogueStore(self._client, keys), self._asking, system / "scripts")
         self._relay = Relay(
             listening,
             keys,
             self._queue,
-            user_of=self._people.user_of_client,
             workers_changed=self._nodes.refresh,
+            accounts_changed=self._identity.refresh,
         )
         shared = _shared(settings, system, self._people)
         submissions = Submissions(self._nodes, shared, workshop_secret.sealer_of(settings))
-        self._visits = Visits(self._people, self._queue, submissions, self._relay, self._asking)
+        browsers = Browsers(self._client, keys)
+        self._visits = Visits(self._people, self._queue, submissions, self._relay, self._asking, browsers)
         notes = DeliveryNotes((settings.shared_folder or system) / NOTES / settings.workshop)
         self._files = WorkerFiles(self._queue, self._people.folder_of, BlobFolder(system / "arriving"), notes)
         self._lost_files = LostFiles(self._queue, notes, self._people.folder_of)
@@ -77,6 +84,7 @@ class Frontend:
     def mount(self) -> None:
         """Hook into ComfyUI while custom nodes load."""
         interrupts.install()
+        user_files.install()
         validation.install(self._nodes.check)
         model_lists.install(self._nodes.files)
         sockets.install(self._relay.greet)
@@ -85,8 +93,10 @@ class Frontend:
         Health(self._relay, self._nodes).mount()
         self._page.mount()
         Waiting(self._queue).mount()
+        SignInRoutes(self._identity).mount()
         server.add_outermost_middleware(WorkersAnswers(self._nodes).middleware())
         server.add_outermost_middleware(self._visits.middleware())
+        server.add_outermost_middleware(self._gate.middleware())
         server.on_startup(self._start)
 
     async def _start(self, _app: web.Application) -> None:
@@ -136,12 +146,16 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
         raise
 
 
-def _shared(settings: Settings, system: Path, people: People) -> dict[str, Any] | None:
-    """What a worker must know to find the people's folders without a transfer, if it can."""
+def _shared(settings: Settings, system: Path, people: People) -> Callable[[str], dict[str, Any] | None]:
+    """What a worker must know to find a person's folders without a transfer, if it can."""
     if settings.shared_folder is not None:
-        folders_below = {"input": "input", "output": "output", "temp": "temp"}
-        return {"mark": read_mark(settings.shared_folder), "folders": folders_below}
+        mark = read_mark(settings.shared_folder)
+        root = settings.shared_folder.absolute()
+        return lambda user: {
+            "mark": mark,
+            "folders": {kind: path.relative_to(root).as_posix() for kind, path in people.folders_of(user)},
+        }
     if settings.mode == "standalone":
-        own = {kind: str(path) for kind, path in people.folders_of(LOCAL_USER)}
-        return {"mark": read_mark(system), "folders": own}
-    return None
+        mark = read_mark(system)
+        return lambda user: {"mark": mark, "folders": {kind: str(path) for kind, path in people.folders_of(user)}}
+    return lambda _user: None

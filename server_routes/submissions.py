@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ MOST_FILES_OF_A_FOLDER = 10_000
 class Submissions:
     """Makes the job of a prompt: what it needs, which files it reads, where its results go."""
 
-    def __init__(self, nodes: WorkshopNodes, shared: dict[str, Any] | None, sealer: Sealer) -> None:
+    def __init__(self, nodes: WorkshopNodes, shared: Callable[[str], dict[str, Any] | None], sealer: Sealer) -> None:
         self._nodes = nodes
         self._sealer = sealer
         self._shared = shared
@@ -57,7 +57,7 @@ class Submissions:
             secrets=await asyncio.to_thread(self._sealer.seal, job_id, secrets) if secrets else b"",
             envelope={
                 "frontend": server.own_address(),
-                "shared": self._shared,
+                "shared": self._shared(visit.user),
                 "features": sockets.features_of(client),
                 "files": files,
             },

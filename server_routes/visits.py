@@ -1,4 +1,4 @@
-"""The outermost middleware: knows who asks, fetches what ComfyUI's handler will read, and stores what it changed."""
+"""The middleware behind the gate: fetches what ComfyUI's handler will read, and stores what it changed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from ..comfyui_seams.context import Cancel, Change, Forget, QueueItem, SetFlag, 
 from ..job_queue.errors import JobConflict, LimitReached, QueueError, SecretsUnreadable
 from ..job_queue.frontend_queue import FrontendQueue
 from .asking import Asking
+from .browsers import Browsers
+from .gate import PERSON
+from .identity import LOCAL_USER, NotAllowed, Person
 from .native_shapes import STORE_AWAY, error_body, history_entry, queue_item
-from .people import NotAllowed, People
+from .people import People, data_user
 from .pictures import Pictures
 from .prompt_limits import PromptRefused, check_size, no_prompt
 from .relay import Relay
@@ -36,13 +39,20 @@ class Visits:
     """Serves each request as a visit of one person."""
 
     def __init__(
-        self, people: People, queue: FrontendQueue, submissions: Submissions, relay: Relay, asking: Asking
+        self,
+        people: People,
+        queue: FrontendQueue,
+        submissions: Submissions,
+        relay: Relay,
+        asking: Asking,
+        browsers: Browsers,
     ) -> None:
         self._people = people
         self._queue = queue
         self._submissions = submissions
         self._relay = relay
         self._asking = asking
+        self._browsers = browsers
         self._pictures = Pictures()
 
     def middleware(self) -> Any:
@@ -50,19 +60,18 @@ class Visits:
 
         @web.middleware
         async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if request.path.startswith("/comfyume/worker/"):
-                # Workers come with a claim, which their routes check.
+            if PERSON not in request:
+                # For anybody: nobody's queue or folders are looked at.
                 return await handler(request)
-            return await self._serve(request, handler)
+            return await self._serve(request, handler, request[PERSON])
 
         return serve
 
-    async def _serve(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            user = self._people.who(request)
-        except NotAllowed as error:
-            return web.json_response(error_body("not_allowed", str(error)), status=403)
-        visit = Visit(user, self._people.folders_of(user))
+    async def _serve(self, request: web.Request, handler: Handler, person: Person) -> web.StreamResponse:
+        user = person.name
+        if not self._people.are_made(user):
+            await asyncio.to_thread(self._people.make_folders, user)
+        visit = Visit(user, self._people.folders_of(user), data_user(user), person.is_instructor)
         token = current_visit.set(visit)
         submitted: list[str] = []
         try:
@@ -81,6 +90,8 @@ class Visits:
         except PromptRefused as error:
             log.warning("[comfyume] a prompt was refused: %s", error)
             return error.answer()
+        except NotAllowed as error:
+            return web.json_response(error_body("not_allowed", str(error)), status=403)
         except InvalidJobId as error:
             return web.json_response(error_body("invalid_prompt_id", str(error)), status=400)
         except JobConflict as error:
@@ -126,6 +137,12 @@ class Visits:
 
     async def _read_count(self, _request: web.Request, visit: Visit) -> None:
         visit.remaining = await self._queue.count_active(visit.user)
+
+    async def _connect(self, request: web.Request, visit: Visit) -> None:
+        client_id = request.query.get("clientId", "")
+        if client_id and visit.user != LOCAL_USER:
+            await self._browsers.check(client_id, visit.user)
+        await self._read_count(request, visit)
 
     async def _read_queue(self, _request: web.Request, visit: Visit) -> None:
         jobs = await self._queue.active(visit.user)
@@ -194,7 +211,7 @@ class Visits:
     PREPARATIONS = tuple(
         (method, re.compile(pattern), preparation)
         for method, pattern, preparation in (
-            ("GET", "/ws", _read_count),
+            ("GET", "/ws", _connect),
             ("GET", "/prompt", _read_count),
             ("POST", "/prompt", _check_size),
             ("GET", "/queue", _read_queue),
@@ -267,7 +284,8 @@ def _check_id(job_id: str) -> None:
 def note_order(body: dict[str, Any]) -> dict[str, Any]:
     """See where in the queue a ``/prompt`` wants to be; ComfyUI hands on a number that looks the same either way."""
     visit = current_visit.get()
-    if visit is not None and isinstance(body, dict):
+    # Who is not the instructor queues behind the others, whatever is asked for.
+    if visit is not None and visit.is_instructor and isinstance(body, dict):
         if "number" in body:
             visit.order = float(body["number"])
         elif body.get("front"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..comfyui_seams import catalogue_export, devices, event_tap, interrupts, memory, server, validation
+from ..comfyui_seams import cache_keys, catalogue_export, devices, event_tap, interrupts, memory, server, validation
 from ..comfyui_seams.answers import Memory, Verdict
 from ..job_queue.catalogue import Catalogue
 
@@ -15,6 +15,7 @@ class ComfyUIEngine:
 
     def __init__(self) -> None:
         memory.install()
+        cache_keys.install()
 
     async def offer(self) -> Catalogue:
         """See ``Engine``."""

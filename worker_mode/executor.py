@@ -7,11 +7,11 @@ import concurrent.futures
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..blobs.errors import BlobError
-from ..comfyui_seams.context import QueueItem, job_folders
+from ..comfyui_seams.context import JobMarks, QueueItem, job_folders, job_marks
 from ..job_queue.errors import QueueError, SecretsUnreadable
 from ..job_queue.jobs import ClaimedJob
 from ..job_queue.sealing import Sealer
@@ -186,14 +186,15 @@ class Executor:
         job = running.job
         self._folders.begin(job.user, self._names.last_names(job.user))
         job_folders.set(self._folders.folders)
-        self._stage(running, transport)
+        files = [InputFile.from_json(value) for value in job.envelope.get("files", [])]
+        job_marks.set(JobMarks.of_files(job.user, [(file.kind, file.path, file.digest.sha256) for file in files]))
+        self._stage(running, transport, files)
         outputs = self._validate(job)
         if running.cancelled or running.lost or running.timed_out is not None:
             raise JobRefused("The prompt was interrupted before it began.", kind="execution_interrupted")
         return outputs
 
-    def _stage(self, running: RunningJob, transport: Transport) -> None:
-        files = [InputFile.from_json(value) for value in running.job.envelope.get("files", [])]
+    def _stage(self, running: RunningJob, transport: Transport, files: Sequence[InputFile]) -> None:
         if not files:
             return
         folders = dict(self._folders.folders)
@@ -276,6 +277,7 @@ class Executor:
         self._running = None
         self._is_idle.set()
         job_folders.set(None)
+        job_marks.set(None)
         try:
             # The next job is often the same person's.
             self._folders.reset(running.job.user, self._names.last_names(running.job.user))

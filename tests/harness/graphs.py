@@ -61,6 +61,11 @@ def write_file(file: str, mebibytes: int, *, declare: bool = True) -> Graph:
     return {"1": node("CfmWriteFile", name=file, mebibytes=mebibytes, declare=declare, number=number())}
 
 
+def read_text(file: str) -> Graph:
+    """What is in a text file of the input folder, shown by node 2."""
+    return {"1": node("CfmReadText", file=file), "2": node("PreviewAny", source=["1", 0])}
+
+
 def failing() -> Graph:
     """A node that raises."""
     return {"1": node("CfmFail", number=number()), "2": node("PreviewImage", images=["1", 0])}

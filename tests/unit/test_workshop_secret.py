@@ -22,7 +22,7 @@ def find(**values: object) -> str:
 
 
 def test_the_setting_comes_first():
-    assert find(secret="correct horse", redis_url="redis://:pass@127.0.0.1") == "correct horse"  # noqa: S106
+    assert find(secret="correct horse", redis_url="redis://:pass@127.0.0.1") == "correct horse"
 
 
 def test_the_password_of_the_store_serves_all_who_know_it():

@@ -1,2 +1,3 @@
 import "./early_results.mjs";
 import "./first_visit.mjs";
+import "./session.mjs";

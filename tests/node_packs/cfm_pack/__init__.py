@@ -135,6 +135,21 @@ class ReadFolder:
         return {"ui": {"text": sorted(found)}, "result": (" ".join(sorted(found)),)}
 
 
+class ReadText:
+    """Reads a text file of the input folder, and like many a loader does not tell ComfyUI when that has changed."""
+
+    CATEGORY = "comfyume tests"
+    RETURN_TYPES = ("STRING",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"file": ("STRING", {"default": ""})}}
+
+    def run(self, file):
+        return (Path(folder_paths.get_input_directory(), file).read_text(),)
+
+
 class Announce:
     """Sends events of its own: JSON and binary in turn, and text of progress."""
 
@@ -278,6 +293,7 @@ NODE_CLASS_MAPPINGS = {
         Previews,
         WriteFile,
         ReadFolder,
+        ReadText,
         Announce,
         UseCheckpoint,
         CheckedByItself,

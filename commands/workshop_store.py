@@ -1,0 +1,63 @@
+"""Finding the store of a workshop from the command line: the one that the settings name, else an embedded one."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from .. import settings as settings_module
+from ..settings import Settings, SettingsError
+from .comfyui_install import find_folder
+from .errors import CommandError
+from .workshop import default_state, running_store
+
+#: Where ComfyUI keeps what it serves to nobody, below its folder; the role's `system_folder` is the same.
+SYSTEM_FOLDER = Path("user", "__comfyume")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare how the store is found."""
+    parser.add_argument(
+        "--state",
+        type=Path,
+        help="folder of a workshop that `comfyume workshop` stood up (its default, if it is there)",
+    )
+
+
+@contextlib.contextmanager
+def found_store(options: argparse.Namespace) -> Iterator[tuple[str, Settings]]:
+    """The URL of the workshop's store, while it runs, and the settings.
+
+    That is what COMFYUME_REDIS_URL or comfyume.toml name; else the store of ``--state``; else that of
+    `comfyume workshop`, if it was ever used; else the one that ComfyUI starts by itself.
+
+    Raises:
+        CommandError: the settings are wrong, or there is no store.
+    """
+    comfyui = find_folder()
+    system = comfyui.folder / SYSTEM_FOLDER if comfyui is not None else None
+    try:
+        # Mode and roles are no matter here, so a store alone must do.
+        settings = settings_module.load(
+            {**os.environ, "COMFYUME_MODE": "off"}, system / settings_module.FILE_NAME if system is not None else None
+        )
+    except SettingsError as error:
+        raise CommandError(str(error)) from error
+    state: Path | None = options.state
+    if settings.redis_url is not None and state is None:
+        yield settings.redis_url, settings
+        return
+    folder = (state or default_state()).expanduser().absolute() / "store"
+    if not folder.is_dir():
+        if state is not None:
+            raise CommandError(f"There is no workshop in {state}.")
+        if system is None or not (system / "store").is_dir():
+            raise CommandError(
+                "There is no workshop yet: start ComfyUI with comfyume once, or name the store with COMFYUME_REDIS_URL."
+            )
+        folder = system / "store"
+    with running_store(folder) as url:
+        yield url, settings

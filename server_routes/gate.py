@@ -1,0 +1,141 @@
+"""The first look at every request: does it come from a page of ours, who sends it, and may they."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from ..job_queue.errors import QueueError
+from ..settings import Settings
+from .access import Rule, Who, who_may
+from .identity import Identity, NotAllowed, NotSignedIn, Person
+from .native_shapes import STORE_AWAY, error_body
+
+log = logging.getLogger("comfyume")
+
+PERSON = "comfyume_person"
+SIGN_IN = "/comfyume/sign-in"
+CHANGES = ("POST", "PUT", "PATCH", "DELETE")
+#: What a page of another site may send without asking first (the Fetch standard's simple types), but for multipart.
+SIMPLE_TYPES = ("text/plain", "application/x-www-form-urlencoded")
+#: Refused routes that are told in the log, once each.
+MOST_TOLD = 200
+
+
+class Gate:
+    """Lets requests through to those whom they are from, and refuses all others."""
+
+    def __init__(self, identity: Identity, settings: Settings) -> None:
+        self._identity = identity
+        self._hosts = {"localhost", *settings.hosts, *_own_names()}
+        self._rules = tuple(Rule.parse(text) for text in settings.routes)
+        self._told: set[tuple[str, str]] = set()
+
+    def middleware(self) -> Any:
+        """The middleware, for aiohttp; ``request[PERSON]`` is who sends it, where a route is not for anybody."""
+
+        @web.middleware
+        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            try:
+                self._check_origin(request)
+                who = who_may(request.method, request.path, self._rules)
+                if who is not Who.ANYBODY:
+                    person = await self._identity.who(request)
+                    self._check_may(request, who, person)
+                    request[PERSON] = person
+            except NotSignedIn as error:
+                return _sign_in_first(request, str(error))
+            except NotAllowed as error:
+                return web.json_response(error_body("not_allowed", str(error)), status=403)
+            except QueueError as error:
+                return web.json_response(error_body("store_unavailable", STORE_AWAY, str(error)), status=503)
+            response = await handler(request)
+            if not response.prepared:
+                # No page of another site shows this one in a frame, to have its buttons clicked.
+                response.headers.setdefault("X-Frame-Options", "SAMEORIGIN")
+            return response
+
+        return guard
+
+    def _check_origin(self, request: web.Request) -> None:
+        host = request.headers.get("Host", "")
+        name = urlsplit(f"//{host}").hostname or ""
+        if name and name not in self._hosts and not _is_address(name) and not name.endswith(".localhost"):
+            raise NotAllowed(
+                f"This workshop is not known as {name}. Whoever runs it can allow it: COMFYUME_HOSTS={name}"
+            )
+        origin = request.headers.get("Origin")
+        if origin is not None:
+            if _place(urlsplit(origin).netloc) != _place(host):
+                raise NotAllowed("This request comes from a page of another site.")
+        elif request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+            is_link = request.method == "GET" and request.headers.get("Sec-Fetch-Dest") == "document"
+            if not is_link:
+                raise NotAllowed("This request comes from a page of another site.")
+
+    def _check_may(self, request: web.Request, who: Who | None, person: Person) -> None:
+        if person.by == "local":
+            # One person on their own machine, as without this extension.
+            return
+        if who is None:
+            self._tell(request)
+            raise NotAllowed("This address is not open to the people of this workshop.")
+        if who is Who.INSTRUCTOR and not person.is_instructor:
+            raise NotAllowed("This is for the instructor.")
+        is_proven = person.by in ("token", "password") or "Origin" in request.headers
+        if (
+            request.method in CHANGES
+            and request.can_read_body
+            and not is_proven
+            and request.content_type in SIMPLE_TYPES
+        ):
+            raise NotAllowed("Send this as application/json or multipart/form-data.")
+
+    def _tell(self, request: web.Request) -> None:
+        """A node pack's route that nobody has classified: whoever runs the workshop wants to know."""
+        resource = request.match_info.route.resource
+        route = (request.method, resource.canonical if resource is not None else "")
+        if route[1] and route not in self._told and len(self._told) < MOST_TOLD:
+            self._told.add(route)
+            log.warning(
+                "[comfyume] %s %s is refused, since nobody has said who may use it. If all may: "
+                'COMFYUME_ROUTES="participant %s %s"',
+                *route,
+                *route,
+            )
+
+
+def _sign_in_first(request: web.Request, message: str) -> web.Response:
+    """To a browser that opens a page: the page to sign in, and back from there. To all others: 401."""
+    if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+        return web.Response(status=302, headers={"Location": f"{SIGN_IN}?next={quote(request.path_qs, safe='')}"})
+    return web.json_response(error_body("not_signed_in", message), status=401)
+
+
+def _place(netloc: str) -> tuple[str, int | None]:
+    """Host and port; without the ports that browsers leave out."""
+    try:
+        parts = urlsplit(f"//{netloc}")
+        port = parts.port
+    except ValueError:
+        return ("", None)
+    return (parts.hostname or "", None if port in (80, 443) else port)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _own_names() -> set[str]:
+    name = socket.gethostname().lower()
+    return {name, f"{name.partition('.')[0]}.local"}

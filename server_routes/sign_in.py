@@ -1,0 +1,134 @@
+"""``/comfyume/sign-in`` and its page, ``/comfyume/sign-out``, and ``/comfyume/me``: who this browser is."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from ..accounts.errors import SignInFailed, TooManyFailures
+from ..comfyui_seams import server
+from ..job_queue.errors import QueueError
+from .gate import PERSON, SIGN_IN
+from .identity import Identity, Person
+from .native_shapes import STORE_AWAY, error_body
+
+log = logging.getLogger("comfyume")
+
+FOLDER = Path(__file__).parent.parent / "web" / "sign_in"
+#: The files of the page: there are no others.
+PAGE_FILES = {"page.css": "text/css", "page.mjs": "text/javascript"}
+#: A sign-in of more bytes is none.
+MOST_BYTES = 16 * 1024
+#: How long a browser keeps the cookie; how long it signs in is decided here.
+COOKIE_SECONDS = 30 * 24 * 3600
+
+
+class Credentials(BaseModel):
+    """What a browser sends to sign in."""
+
+    user: str
+    password: str
+
+
+class SignInRoutes:
+    """Signs people in and out."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self._last_user_cookie = f"{identity.cookie}_last"
+
+    def mount(self) -> None:
+        """Add the routes."""
+        server.add_route("GET", SIGN_IN, self.page)
+        server.add_route("GET", f"{SIGN_IN}/{{file}}", self.page_file)
+        server.add_route("POST", SIGN_IN, self.sign_in)
+        server.add_route("POST", "/comfyume/sign-out", self.sign_out)
+        server.add_route("POST", "/comfyume/sign-out/everywhere", self.sign_out_everywhere)
+        server.add_route("GET", "/comfyume/me", self.me)
+
+    async def page(self, _request: web.Request) -> web.StreamResponse:
+        """The page with the form."""
+        return web.FileResponse(FOLDER / "index.html", headers={"Cache-Control": "no-store"})
+
+    async def page_file(self, request: web.Request) -> web.StreamResponse:
+        """A file of that page."""
+        name = request.match_info["file"]
+        if name not in PAGE_FILES:
+            raise web.HTTPNotFound
+        return web.FileResponse(FOLDER / name, headers={"Content-Type": PAGE_FILES[name], "Cache-Control": "no-cache"})
+
+    async def sign_in(self, request: web.Request) -> web.StreamResponse:
+        """Check ``{"user", "password"}`` and begin a session; 401 if they are wrong, 429 after too many that were."""
+        if (request.content_length or 0) > MOST_BYTES or request.content_type != "application/json":
+            return _error(400, "invalid_sign_in", "Send a name and a password as JSON.")
+        try:
+            given = Credentials.model_validate_json(await request.read())
+        except ValidationError:
+            return _error(400, "invalid_sign_in", 'Send {"user": NAME, "password": PASSWORD}.')
+        address = self._identity.address_of(request)
+        try:
+            user = await self._identity.sign_in.check(given.user, given.password, address)
+            token = await self._identity.sessions.begin(user.name, _label(request, address))
+        except SignInFailed as error:
+            return _error(401, "sign_in_failed", str(error))
+        except TooManyFailures as error:
+            response = _error(429, "too_many_failures", str(error))
+            response.headers["Retry-After"] = str(error.seconds)
+            return response
+        except QueueError as error:
+            log.warning("[comfyume] nobody can sign in: %s", error)
+            return _error(503, "store_unavailable", STORE_AWAY)
+        # A tab of this browser may still hold the last person's work.
+        has_changed = request.cookies.get(self._last_user_cookie) != user.name
+        response = web.json_response({"user": user.name, "role": user.role, "changed_user": has_changed})
+        is_secure = self._identity.is_secure(request)
+        for cookie, value in ((self._identity.cookie, token), (self._last_user_cookie, user.name)):
+            response.set_cookie(
+                cookie, value, max_age=COOKIE_SECONDS, path="/", httponly=True, secure=is_secure, samesite="Lax"
+            )
+        return response
+
+    async def sign_out(self, request: web.Request) -> web.StreamResponse:
+        """End this browser's session."""
+        token = request.cookies.get(self._identity.cookie)
+        try:
+            session = await self._identity.sessions.find(token) if token else None
+            if session is not None:
+                await self._identity.sessions.end(session)
+        except QueueError:
+            return _error(503, "store_unavailable", STORE_AWAY)
+        await self._identity.refresh()
+        return self._signed_out()
+
+    async def sign_out_everywhere(self, request: web.Request) -> web.StreamResponse:
+        """End all sessions and tokens of this user."""
+        person: Person = request[PERSON]
+        try:
+            await self._identity.sessions.end_all(person.name)
+        except QueueError:
+            return _error(503, "store_unavailable", STORE_AWAY)
+        await self._identity.refresh()
+        return self._signed_out()
+
+    def _signed_out(self) -> web.Response:
+        response = web.json_response({})
+        response.del_cookie(self._identity.cookie, path="/")
+        return response
+
+    async def me(self, request: web.Request) -> web.StreamResponse:
+        """Who sends this: ``user``, ``role``, and whether they ``can_sign_out``."""
+        person: Person = request[PERSON]
+        role = "instructor" if person.is_instructor else "participant"
+        return web.json_response({"user": person.name, "role": role, "can_sign_out": person.by == "cookie"})
+
+
+def _error(status: int, kind: str, message: str) -> web.Response:
+    return web.json_response(error_body(kind, message), status=status)
+
+
+def _label(request: web.Request, address: str) -> str:
+    """What an instructor reads of a session: the browser and where it is."""
+    return f"{request.headers.get('User-Agent', 'a browser')[:200]} at {address}"
