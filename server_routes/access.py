@@ -55,6 +55,15 @@ def _rules(who: Who, rows: str) -> list[Rule]:
     return [Rule.parse(f"{who.value} {row}") for row in rows.split("\n") if row.strip()]
 
 
+#: Files of which a page is made. These exist at their own address alone: below ``/api``, ``/assets`` is something else.
+PAGE_FILES = _rules(
+    Who.PARTICIPANT,
+    """
+    GET             /[^/]+\\.(?:js|css|json|svg|png|ico|woff2?|html)
+    GET             /(?:assets|scripts|fonts|cursor|lib|extensions|templates|docs)(?:/.*)?
+    """,
+)
+
 RULES: tuple[Rule, ...] = (
     *_rules(
         Who.ANYBODY,
@@ -69,12 +78,9 @@ RULES: tuple[Rule, ...] = (
     ),
     *_rules(
         Who.PARTICIPANT,
-        # What a page is made of.
+        # What a page asks for as it loads.
         """
         GET             /
-        GET             /(?:index\\.html|materialdesignicons\\.min\\.css|manifest\\.json|user\\.css)
-        GET             /(?:assets|scripts|fonts|cursor|lib|extensions|templates|docs)/.*
-        GET             /[^/]+\\.(?:js|css|svg|png|ico|woff2?|html)
         GET             /(?:extensions|features|i18n|embeddings|node_replacements|global_subgraphs|workflow_templates)
         GET             /(?:global_subgraphs|workflow_templates)/.*
         GET             /object_info(?:/.+)?
@@ -122,9 +128,8 @@ def who_may(method: str, path: str, further: Iterable[Rule] = ()) -> Who | None:
         further: rules for routes of node packs; what the table knows is decided there.
     """
     method = "GET" if method == "HEAD" else method
-    if path == "/api" or path.startswith("/api/"):
-        path = path[4:] or "/"
+    bare = path[4:] if path.startswith("/api/") else path
     for rule in (*RULES, *further):
-        if method in rule.methods and rule.path.fullmatch(path):
+        if method in rule.methods and rule.path.fullmatch(bare):
             return rule.who
-    return None
+    return next((rule.who for rule in PAGE_FILES if method in rule.methods and rule.path.fullmatch(path)), None)

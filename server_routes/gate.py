@@ -16,6 +16,7 @@ from ..settings import Settings
 from .access import Rule, Who, who_may
 from .identity import Identity, NotAllowed, NotSignedIn, Person
 from .native_shapes import STORE_AWAY, error_body
+from .own_files import is_plain
 
 log = logging.getLogger("comfyume")
 
@@ -24,6 +25,14 @@ SIGN_IN = "/comfyume/sign-in"
 CHANGES = ("POST", "PUT", "PATCH", "DELETE")
 #: What a page of another site may send without asking first (the Fetch standard's simple types), but for multipart.
 SIMPLE_TYPES = ("text/plain", "application/x-www-form-urlencoded")
+#: What a browser says of a request that a page of another site makes.
+FOREIGN = ("cross-site", "same-site")
+#: To who follows a link on another site: ComfyUI refuses that, so a page of ours goes on from here.
+ARRIVAL = """<!doctype html><title>ComfyUI</title><script>
+const here = new URL(location.href);
+if (here.hash) here.searchParams.set("arrived", "1");
+location.replace(here);
+</script>"""
 #: Refused routes that are told in the log, once each.
 MOST_TOLD = 200
 
@@ -42,8 +51,12 @@ class Gate:
 
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if not is_plain(request.path):
+                return web.Response(status=404)
             try:
                 self._check_origin(request)
+                if request.headers.get("Sec-Fetch-Site") in FOREIGN:
+                    return web.Response(text=ARRIVAL, content_type="text/html")
                 who = who_may(request.method, request.path, self._rules)
                 if who is not Who.ANYBODY:
                     person = await self._identity.who(request)
@@ -64,17 +77,17 @@ class Gate:
         return guard
 
     def _check_origin(self, request: web.Request) -> None:
-        host = request.headers.get("Host", "")
-        name = urlsplit(f"//{host}").hostname or ""
-        if name and name not in self._hosts and not _is_address(name) and not name.endswith(".localhost"):
+        host = _place(f"//{request.headers.get('Host', '')}")
+        name = host[0]
+        if name not in self._hosts and not _is_address(name) and not name.endswith(".localhost"):
             raise NotAllowed(
                 f"This workshop is not known as {name}. Whoever runs it can allow it: COMFYUME_HOSTS={name}"
             )
         origin = request.headers.get("Origin")
         if origin is not None:
-            if _place(urlsplit(origin).netloc) != _place(host):
+            if not origin.startswith(("http://", "https://")) or _place(origin) != host:
                 raise NotAllowed("This request comes from a page of another site.")
-        elif request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        elif request.headers.get("Sec-Fetch-Site") in FOREIGN:
             is_link = request.method == "GET" and request.headers.get("Sec-Fetch-Dest") == "document"
             if not is_link:
                 raise NotAllowed("This request comes from a page of another site.")
@@ -118,14 +131,14 @@ def _sign_in_first(request: web.Request, message: str) -> web.Response:
     return web.json_response(error_body("not_signed_in", message), status=401)
 
 
-def _place(netloc: str) -> tuple[str, int | None]:
-    """Host and port; without the ports that browsers leave out."""
+def _place(address: str) -> tuple[str, int | None]:
+    """Host and port, without the ports that browsers leave out; no host where it is no address."""
     try:
-        parts = urlsplit(f"//{netloc}")
-        port = parts.port
+        parts = urlsplit(address)
+        host, port = parts.hostname or "", parts.port
     except ValueError:
         return ("", None)
-    return (parts.hostname or "", None if port in (80, 443) else port)
+    return (host, None if port in (80, 443) else port)
 
 
 def _is_address(name: str) -> bool:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from aiohttp import web
+
 from ..comfyui_seams.context import QueueItem
 from ..job_queue.jobs import StoredJob
 
@@ -75,3 +77,10 @@ def lost_event(story: dict[str, Any]) -> tuple[str, str, bytes]:
 def error_body(kind: str, message: str, details: str = "") -> dict[str, Any]:
     """ComfyUI's shape of an error to ``/prompt``."""
     return {"error": {"type": kind, "message": message, "details": details, "extra_info": {}}, "node_errors": {}}
+
+
+def json_of(response: web.StreamResponse) -> Any:
+    """What a handler of ComfyUI answered as JSON; None where it is none, or an error."""
+    if response.status != 200 or not isinstance(response, web.Response) or not isinstance(response.body, bytes):
+        return None
+    return json.loads(response.body)

@@ -13,7 +13,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from PIL.Image import DecompressionBombError
 
+from ..comfyui_seams.context import Folders
 from .native_shapes import error_body
+from .own_files import check_upload
 
 #: So many at once: each can hold several copies of a decoded picture, 700 MB for the largest that Pillow takes.
 MOST_AT_ONCE = 2
@@ -38,11 +40,15 @@ class Pictures:
             return "preview" in request.query or request.query.get("channel") in ("rgb", "a")
         return _MODEL_PREVIEWS.fullmatch(path) is not None
 
-    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """The handler's answer; 413 for a picture with more pixels than Pillow decodes."""
+    async def answer(self, request: web.Request, handler: Handler, folders: Folders) -> web.StreamResponse:
+        """The handler's answer; 413 for a picture with more pixels than Pillow decodes.
+
+        Raises:
+            NotOwn: an upload would go elsewhere than into these folders.
+        """
         if request.method == "POST":
             # From here on the handler finds it read.
-            await request.post()
+            check_upload(await request.post(), folders)
         async with self._slots:
             try:
                 return await asyncio.to_thread(asyncio.run, handler(request))  # type: ignore[arg-type]

@@ -7,12 +7,13 @@ import logging
 import math
 import re
 import uuid
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ..comfyui_seams import server
+from ..comfyui_seams import server, user_files
 from ..comfyui_seams.context import Cancel, Change, Forget, QueueItem, SetFlag, Submit, Visit, current_visit
 from ..job_queue.errors import JobConflict, LimitReached, QueueError, SecretsUnreadable
 from ..job_queue.frontend_queue import FrontendQueue
@@ -20,7 +21,8 @@ from .asking import Asking
 from .browsers import Browsers
 from .gate import PERSON
 from .identity import LOCAL_USER, NotAllowed, Person
-from .native_shapes import STORE_AWAY, error_body, history_entry, queue_item
+from .native_shapes import STORE_AWAY, error_body, history_entry, json_of, queue_item
+from .own_files import NotOwn, check_view, own_entries
 from .people import People, data_user
 from .pictures import Pictures
 from .prompt_limits import PromptRefused, check_size, no_prompt
@@ -76,7 +78,7 @@ class Visits:
         submitted: list[str] = []
         try:
             await self._prepare(request, visit)
-            response = await self._handle(request, handler)
+            response = await self._handle(request, handler, visit)
             if visit.changes:
                 submitted = [change.item[1] for change in visit.changes if isinstance(change, Submit)]
                 for job_id in submitted:
@@ -90,6 +92,8 @@ class Visits:
         except PromptRefused as error:
             log.warning("[comfyume] a prompt was refused: %s", error)
             return error.answer()
+        except NotOwn:
+            return web.Response(status=404)
         except NotAllowed as error:
             return web.json_response(error_body("not_allowed", str(error)), status=403)
         except InvalidJobId as error:
@@ -109,11 +113,14 @@ class Visits:
             for job_id in submitted:
                 await self._relay.answered(job_id, visit.user)
 
-    async def _handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _handle(self, request: web.Request, handler: Handler, visit: Visit) -> web.StreamResponse:
         """Let ComfyUI answer. What it stumbles over in a prompt is the prompt's fault."""
         if self._pictures.are_asked_for(request):
-            return await self._pictures.answer(request, handler)
-        if request.method != "POST" or request.path.removeprefix("/api") != "/prompt":
+            return await self._pictures.answer(request, handler, visit.folders)
+        path = request.path.removeprefix("/api")
+        if path == "/userdata" and request.method == "GET":
+            return await self._own_listing(await handler(request), request, visit)
+        if request.method != "POST" or path != "/prompt":
             return await handler(request)
         try:
             return await handler(request)
@@ -123,10 +130,21 @@ class Visits:
             log.debug("a prompt could not be read", exc_info=True)
             raise no_prompt(error) from error
 
+    async def _own_listing(
+        self, response: web.StreamResponse, request: web.Request, visit: Visit
+    ) -> web.StreamResponse:
+        listing = json_of(response)
+        folder = user_files.folder_of(visit.data_user)
+        if not isinstance(listing, list) or folder is None:
+            return response
+        listed = Path(folder, request.query.get("dir", ""))
+        return web.json_response(await asyncio.to_thread(own_entries, listing, listed))
+
     async def _prepare(self, request: web.Request, visit: Visit) -> None:
         path = request.path.removeprefix("/api")
+        asked = "GET" if request.method == "HEAD" else request.method
         for method, pattern, preparation in self.PREPARATIONS:
-            if request.method == method and pattern.fullmatch(path):
+            if asked == method and pattern.fullmatch(path):
                 await preparation(self, request, visit)
                 return
         module = getattr(request.match_info.handler, "__module__", "") or ""
@@ -200,6 +218,9 @@ class Visits:
     async def _check_size(self, request: web.Request, visit: Visit) -> None:
         visit.is_large = await check_size(request)
 
+    async def _check_view(self, request: web.Request, visit: Visit) -> None:
+        check_view(request.query, visit.folders)
+
     async def _read_nothing(self, _request: web.Request, _visit: Visit) -> None:
         return
 
@@ -212,6 +233,7 @@ class Visits:
         (method, re.compile(pattern), preparation)
         for method, pattern, preparation in (
             ("GET", "/ws", _connect),
+            ("GET", "/view", _check_view),
             ("GET", "/prompt", _read_count),
             ("POST", "/prompt", _check_size),
             ("GET", "/queue", _read_queue),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import mimetypes
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ..comfyui_seams import extensions
+from .native_shapes import json_of
 from .workshop_nodes import WorkshopNodes
 
 #: What of ``/system_stats`` nobody but this machine's owner needs.
@@ -66,11 +66,11 @@ class WorkersAnswers:
             for name in sorted(self._workshop.extensions[pack])
             if name.endswith(".js")
         ]
-        body = _json_of(response)
+        body = json_of(response)
         return web.json_response([*body, *foreign]) if isinstance(body, list) else response
 
     def _with_devices(self, response: web.StreamResponse) -> web.StreamResponse:
-        body = _json_of(response)
+        body = json_of(response)
         if not isinstance(body, dict):
             return response
         for name in PRIVATE_STATS:
@@ -91,9 +91,3 @@ class WorkersAnswers:
             return response
         answer = await self._workshop.metadata(request.match_info.get("folder_name", ""), file)
         return web.json_response(answer) if answer is not None else response
-
-
-def _json_of(response: web.StreamResponse) -> Any:
-    if response.status != 200 or not isinstance(response, web.Response) or not isinstance(response.body, bytes):
-        return None
-    return json.loads(response.body)

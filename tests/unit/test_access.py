@@ -32,6 +32,10 @@ PARTICIPANT, INSTRUCTOR, ANYBODY = Who.PARTICIPANT, Who.INSTRUCTOR, Who.ANYBODY
         ("GET", "/api/api/prompt", None),
         ("GET", "/comfyume/sign-in/../../internal/logs", None),
         ("GET", "/apiprompt", None),
+        ("GET", "/assets/index.js", PARTICIPANT),
+        ("GET", "/api/assets", None),
+        ("GET", "/api/assets/hash/some", None),
+        ("GET", "/api/some.js", None),
     ],
 )
 def test_whom_a_route_answers(method: str, path: str, who: Who | None) -> None:

@@ -51,6 +51,8 @@ if (link.has("user") && link.has("password")) {
   user.value = link.get("user") ?? "";
   password.value = link.get("password") ?? "";
   // Nobody who looks over a shoulder, and no history, keeps it.
-  history.replaceState(null, "", location.pathname + location.search);
+  const search = new URLSearchParams(location.search);
+  search.delete("arrived");
+  history.replaceState(null, "", location.pathname + (search.size ? `?${search}` : ""));
   signIn();
 }

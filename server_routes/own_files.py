@@ -1,0 +1,92 @@
+"""Whether a file that a request names lies in the person's own folders, wherever links in them lead.
+
+ComfyUI compares how addresses are written, which a link in a folder gets round.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aiohttp.web_request import FileField
+
+from ..comfyui_seams.context import Folders
+
+KINDS = ("input", "output", "temp")
+
+
+class NotOwn(Exception):
+    """A request names something that is not in the person's folders."""
+
+
+def check_view(query: Mapping[str, str], folders: Folders) -> None:
+    """Look at what ``/view`` asks for.
+
+    Raises:
+        NotOwn: it is elsewhere.
+    """
+    _check(folders, query.get("filename", ""), query.get("type", "output"), query.get("subfolder", ""))
+
+
+def check_upload(post: Mapping[str, Any], folders: Folders) -> None:
+    """Look at where an upload goes, and at the picture whose mask it is.
+
+    Raises:
+        NotOwn: it is elsewhere.
+    """
+    image = post.get("image")
+    name = image.filename if isinstance(image, FileField) else ""
+    _check(folders, name, _text(post.get("type")) or "input", _text(post.get("subfolder")), is_whole=True)
+    try:
+        original = json.loads(_text(post.get("original_ref")) or "{}")
+    except ValueError:
+        # The handler will say what is wrong with it.
+        return
+    if isinstance(original, dict) and original.get("filename"):
+        kind, subfolder = original.get("type", "output"), original.get("subfolder", "")
+        _check(folders, str(original["filename"]), str(kind), str(subfolder), is_whole=True)
+
+
+def own_entries(listing: Sequence[Any], folder: Path) -> list[Any]:
+    """What of ComfyUI's list of a folder, in any of its shapes, lies in it; blocking.
+
+    A link in it may lead elsewhere, and the list follows it.
+    """
+
+    def name_of(entry: Any) -> str:
+        if isinstance(entry, dict):
+            return str(entry["path"])
+        # Split up, the whole comes first.
+        return str(entry[0] if isinstance(entry, list) else entry)
+
+    return [entry for entry in listing if _is_below(os.path.join(folder, name_of(entry)), str(folder))]
+
+
+def _check(folders: Folders, name: str, kind: str, subfolder: str, *, is_whole: bool = False) -> None:
+    for annotated in KINDS:
+        if name.endswith(f"[{annotated}]"):
+            kind, name = annotated, name[: -len(annotated) - 2].rstrip()
+    if kind not in KINDS or not name:
+        # There is no such folder or file, as the handler will say.
+        return
+    root = dict(folders)[kind]
+    path = os.path.join(root, os.path.normpath(subfolder), name if is_whole else os.path.basename(name))
+    if "\0" in path or not _is_below(path, str(root)):
+        raise NotOwn
+
+
+def _is_below(path: str, root: str) -> bool:
+    real, real_root = os.path.realpath(path), os.path.realpath(root)
+    return real == real_root or real.startswith(real_root + os.sep)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def is_plain(path: str) -> bool:
+    """Whether an address, decoded, has no part that means another folder, on any system."""
+    return "\0" not in path and "\\" not in path and not {".", ".."} & set(path.split("/"))

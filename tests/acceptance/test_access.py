@@ -1,0 +1,203 @@
+"""Every route of the running application is classified, and answers those whom its row names and nobody else."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from comfyume.server_routes.access import Who, who_may
+from comfyume.tests.acceptance.test_native_routes import wait_until
+from comfyume.tests.harness.discovery import ComfyInstall
+from comfyume.tests.harness.package import ROOT
+from comfyume.tests.harness.people import add_users, basic
+from comfyume.tests.harness.processes import ComfyProcess, RedisServer
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
+
+ROUTES_PACK = ROOT / "tests" / "node_packs" / "cfm_routes"
+#: ComfyUI's routes that nobody in a workshop may use, on purpose: files by the content of all people's, and what begins
+#: with /api once more.
+REFUSED = re.compile(r"/(?:api/)?(?:assets|tags)(?:/.*)?|/api/api/.*")
+#: Routes of the pack, about which the settings of this test say something, or nothing.
+OPENED, UNCLASSIFIED = "/cfm/routes", "/cfm/unclassified/{name}"
+
+PEOPLE = {"nobody": {}, "ada": basic("ada"), "bob": basic("bob"), "ines": basic("ines")}
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """A frontend with users, and the routes that it says it has."""
+
+    process: ComfyProcess
+    routes: list[tuple[str, str]]
+
+    def status(self, method: str, path: str, who: str, **headers: str) -> int:
+        """The status with which a request is answered; a socket's handshake is one too."""
+        return self.ask(method, path, who, **headers)[0]
+
+    def lets_in(self, method: str, path: str, who: str) -> bool:
+        """Whether a request reached its handler, whatever that made of it."""
+        status, body = self.ask(method, path, who)
+        if method == "HEAD" and status in (401, 403):
+            # Without a body it does not say why.
+            status, body = self.ask("GET", path, who)
+        return status not in (401, 403) or (b"not_signed_in" not in body and b"not_allowed" not in body)
+
+    def ask(self, method: str, path: str, who: str, **headers: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.process.port, timeout=30)
+        body = b"{}" if method in ("POST", "PUT", "PATCH", "DELETE") else None
+        try:
+            own = {"Content-Type": "application/json"} if body else {}
+            connection.request(method, path, body, {**own, **PEOPLE[who], **headers})
+            response = connection.getresponse()
+            return response.status, b"" if response.status in (101, 200) else response.read()
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def frontend(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory, short_folder: Path) -> Iterator[Frontend]:
+    folder = tmp_path_factory.mktemp(f"access-{comfyui.label}")
+    with RedisServer(short_folder / f"access-{comfyui.label}", port=None) as store:
+        process = ComfyProcess(
+            comfyui,
+            folder,
+            mode="frontend",
+            store_url=store.url,
+            workshop="access",
+            env={"COMFYUME_ROUTES": f"participant GET {OPENED}"},
+            node_packs=[ROUTES_PACK],
+        )
+        with process:
+            add_users(store.url, "access", {"ada": "participant", "bob": "participant", "ines": "instructor"})
+            bare = Frontend(process, [])
+            wait_until(lambda: bare.status("GET", "/queue", "nobody") == 401)
+            connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=30)
+            connection.request("GET", OPENED, headers=PEOPLE["ada"])
+            routes = [tuple(route) for route in json.loads(connection.getresponse().read())]
+            connection.close()
+            yield Frontend(process, routes)
+
+
+def filled(path: str) -> str:
+    """An address of a route: its parameters with something that is nothing."""
+    uuid = "00000000-0000-4000-8000-000000000000"
+    path = re.sub(r"\{\w*id\w*\}", uuid, path or "/")
+    return re.sub(r"\{[^}]*\}", "nothing", path.replace("{directory_type}", "output"))
+
+
+def test_every_route_is_classified(frontend: Frontend) -> None:
+    assert len(frontend.routes) > 100
+    unknown = [
+        (method, path)
+        for method, path in frontend.routes
+        if who_may(method, filled(path)) is None and not REFUSED.fullmatch(path) and not path.endswith(UNCLASSIFIED)
+    ]
+    pack = [(method, f"{prefix}{OPENED}") for prefix in ("", "/api") for method in ("GET", "HEAD")]
+    assert set(unknown) == set(pack), f"{set(unknown) ^ set(pack)}: say in server_routes/access.py who may use these"
+
+
+def test_every_answer_is_as_classified(frontend: Frontend) -> None:
+    wrong = []
+    for method, path in frontend.routes:
+        address = filled(path)
+        who = who_may(method, address)
+        if path.removeprefix("/api") == OPENED:
+            who = Who.PARTICIPANT
+        got = {name: frontend.lets_in(method, address, name) for name in PEOPLE}
+        expected = {
+            Who.ANYBODY: {"nobody": True, "ada": True, "bob": True, "ines": True},
+            Who.PARTICIPANT: {"nobody": False, "ada": True, "bob": True, "ines": True},
+            Who.INSTRUCTOR: {"nobody": False, "ada": False, "bob": False, "ines": True},
+            None: {"nobody": False, "ada": False, "bob": False, "ines": False},
+        }[who]
+        if got != expected:
+            wrong.append((method, address, who, got))
+        if "sign-out" in address:
+            # It ended nothing: they sign in with every request.
+            assert frontend.status("GET", "/queue", "ada") == 200
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def test_a_packs_route_is_refused_until_somebody_says_who_may_use_it(frontend: Frontend) -> None:
+    for prefix in ("", "/api"):
+        for name in ("ada", "ines"):
+            assert frontend.status("GET", f"{prefix}{filled(UNCLASSIFIED)}", name) == 403
+            assert frontend.status("GET", f"{prefix}{OPENED}", name) == 200
+    log = frontend.process.log.read_text()
+    assert f'COMFYUME_ROUTES="participant GET {UNCLASSIFIED}"' in log
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//internal/logs",
+        "/api//internal/logs",
+        "/%69nternal/logs",
+        "/internal%2Flogs",
+        "/internal/./logs",
+        "/queue/../internal/logs",
+        "/assets/..%2finternal/logs",
+        "/assets/../internal/logs",
+        "/internal/logs/",
+        "/internal/logs;x",
+        "/API/internal/logs",
+        "/internal/logs%00",
+        "/extensions/%2e%2e/internal/logs",
+    ],
+)
+def test_no_spelling_of_an_address_opens_it(frontend: Frontend, path: str) -> None:
+    assert frontend.status("GET", path, "ines") is not None
+    assert frontend.status("GET", path, "ada") in (403, 404)
+    assert frontend.status("GET", path, "nobody") == 401
+
+
+OWN = "127.0.0.1"
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "null"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "file://"},
+        {"Origin": ""},
+        {"Origin": "http://["},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "iframe"},
+        {"Host": "evil.example"},
+        {"Host": "127.0.0.1.evil.example:80"},
+        {"Host": "["},
+        {"Host": "user@evil.example"},
+    ],
+)
+def test_what_another_site_sends_is_refused(frontend: Frontend, method: str, headers: dict[str, str]) -> None:
+    path = "/queue" if method == "GET" else "/interrupt"
+    assert frontend.status(method, path, "ada", **headers) == 403
+    handshake = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "x3JJHMbDL1EzLkh9GBhXDw==",
+    }
+    assert frontend.status("GET", "/ws", "ada", **handshake, **headers) == 403
+
+
+def test_what_our_own_page_sends_is_taken(frontend: Frontend) -> None:
+    port = frontend.process.port
+    assert frontend.status("POST", "/interrupt", "ada", Origin=f"http://127.0.0.1:{port}") == 200
+    named = {"Host": f"localhost:{port}", "Origin": f"http://localhost:{port}"}
+    assert frontend.status("POST", "/interrupt", "ada", **named) == 200
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document", "Sec-Fetch-Mode": "navigate"}
+    for path in ("/", "/comfyume/sign-in"):
+        assert frontend.status("GET", path, "nobody", **link) == 200, "a link on another site leads here"
+        assert frontend.status("POST", path, "nobody", **link) == 403
