@@ -22,16 +22,17 @@ ROLES: tuple[Role, ...] = ("participant", "instructor")
 
 #: A name is also that of a folder and part of an address, on systems that take upper case for lower case.
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?")
-#: ComfyUI's own user, who works where nobody needs to sign in; and what Windows takes for devices.
-RESERVED = {
-    "default",
-    "local",
-    "con",
-    "prn",
-    "aux",
-    "nul",
-    *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)),
+#: So that `/name/` is nobody's but theirs: what addresses of ComfyUI and of this extension begin with.
+ADDRESSES = {
+    *("api", "assets", "comfyume", "cursor", "docs", "embeddings", "experiment", "extensions", "features", "fonts"),
+    *("free", "global_subgraphs", "history", "i18n", "internal", "interrupt", "jobs", "lib", "models", "object_info"),
+    *("node_replacements", "prompt", "queue", "scripts", "settings", "system_stats", "tags", "templates", "upload"),
+    *("user", "userdata", "users", "v2", "view", "view_metadata", "workflow_templates", "ws"),
 }
+#: ComfyUI's own user, who works where nobody needs to sign in.
+OWN_USERS = {"default", "local"}
+#: What Windows takes for devices, with any ending.
+DEVICES = {*("con", "prn", "aux", "nul"), *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
 #: Most users that one range of names makes.
 MOST_OF_A_RANGE = 1000
 
@@ -63,7 +64,8 @@ def checked_name(text: str) -> str:
         NameRefused: it is none.
     """
     name = text.strip().lower()
-    if not _NAME.fullmatch(name) or ".." in name or name.partition(".")[0] in RESERVED:
+    is_taken = name in ADDRESSES or name in OWN_USERS or name.partition(".")[0] in DEVICES
+    if not _NAME.fullmatch(name) or ".." in name or is_taken:
         raise NameRefused(
             f"{text!r} is no name for a user: use 1 to 64 letters a-z, digits and .-_@ between them, such as user007 "
             "or ada@example.org."

@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from comfy.cli_args import args
 from server import PromptServer
+from yarl import URL
 
 
 def loop() -> asyncio.AbstractEventLoop:
@@ -34,6 +35,21 @@ def add_outermost_middleware(middleware: Middleware) -> None:
 def add_route(method: str, path: str, handler: Handler) -> None:
     """Add a route while custom nodes load, so before ComfyUI's own: the first that was registered answers."""
     PromptServer.instance.app.router.add_route(method, path, handler)
+
+
+async def serve_at(request: web.Request, raw_path: str, **notes: Any) -> web.StreamResponse:
+    """Answer a request as if it had been sent to another address of this server, through all middlewares.
+
+    aiohttp resolves a route before the middlewares run, so this resolves anew.
+
+    Args:
+        raw_path: path and query as they would have been sent, so that `%2F` stays what it is.
+        notes: what the middlewares find in the request.
+    """
+    moved = request.clone(rel_url=URL(raw_path, encoded=True))
+    moved.update(notes)
+    answer: web.StreamResponse = await PromptServer.instance.app._handle(moved)  # noqa: SLF001 - aiohttp has no other
+    return answer
 
 
 def on_prompt(handler: Callable[[dict[str, Any]], dict[str, Any]]) -> None:

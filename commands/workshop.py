@@ -9,7 +9,7 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,7 @@ async def _first_prompt(
         server = workshop.frontend_url
 
         async def frontend_answers() -> bool:
-            return await answer(session, f"{server}/prompt") is not None
+            return await answer(session, f"{server}/comfyume/health") is not None
 
         async def workers_live() -> bool:
             health = await answer(session, f"{server}/comfyume/health") or {}
@@ -135,7 +135,37 @@ async def _first_prompt(
         log.step("frontend", f"answers at {server}")
         await while_alive(children, wait_until("worker", workers_live, options.timeout))
         log.step("worker" if options.workers == 1 else "workers", f"{options.workers} ready")
-        await while_alive(children, run_first_prompt(session, server, workshop.state / PICTURE))
+        async with signed_in(workshop.store_url) as headers:
+            session.headers.update(headers)
+            await while_alive(children, run_first_prompt(session, server, workshop.state / PICTURE))
+
+
+@contextlib.asynccontextmanager
+async def signed_in(store_url: str) -> AsyncIterator[dict[str, str]]:
+    """The headers with which the first prompt is an instructor's, or any user's; none while there are no users."""
+    # Here, because --help needs no store.
+    from ..accounts.sessions import Sessions  # noqa: PLC0415
+    from ..accounts.users import Users  # noqa: PLC0415
+    from ..job_queue.connection import connect_async  # noqa: PLC0415
+    from ..job_queue.keys import Keys  # noqa: PLC0415
+
+    client = connect_async(store_url)
+    keys = Keys(os.environ.get("COMFYUME_WORKSHOP") or "default")
+    sessions = Sessions(client, keys)
+    try:
+        users = sorted((await Users(client, keys).all()).values(), key=lambda user: not user.is_instructor)
+        if not users:
+            yield {}
+            return
+        token = await sessions.begin(users[0].name, "comfyume workshop")
+        try:
+            yield {"Authorization": f"Bearer {token}"}
+        finally:
+            session = await sessions.find(token)
+            if session is not None:
+                await sessions.end(session)
+    finally:
+        await client.aclose()
 
 
 async def answer(session: aiohttp.ClientSession, url: str) -> dict[str, Any] | None:

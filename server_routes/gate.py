@@ -6,11 +6,12 @@ import ipaddress
 import logging
 import socket
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from ..comfyui_seams import server
 from ..job_queue.errors import QueueError
 from ..settings import Settings
 from .access import Rule, Who, who_may
@@ -21,6 +22,8 @@ from .own_files import is_plain
 log = logging.getLogger("comfyume")
 
 PERSON = "comfyume_person"
+#: In a request to somebody's personal address: whose, and the address as it was sent.
+OWNER, ADDRESS = "comfyume_owner", "comfyume_address"
 SIGN_IN = "/comfyume/sign-in"
 CHANGES = ("POST", "PUT", "PATCH", "DELETE")
 #: What a page of another site may send without asking first (the Fetch standard's simple types), but for multipart.
@@ -51,9 +54,16 @@ class Gate:
 
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if request.path.startswith("/comfyume/worker/"):
+                # Workers are no browsers, and come with a claim, which their routes check.
+                return await handler(request)
             if not is_plain(request.path):
                 return web.Response(status=404)
             try:
+                if OWNER not in request:
+                    personal = await self._at_personal_address(request)
+                    if personal is not None:
+                        return personal
                 self._check_origin(request)
                 if request.headers.get("Sec-Fetch-Site") in FOREIGN:
                     return web.Response(text=ARRIVAL, content_type="text/html")
@@ -76,6 +86,18 @@ class Gate:
 
         return guard
 
+    async def _at_personal_address(self, request: web.Request) -> web.StreamResponse | None:
+        """``/user007/...`` is the ComfyUI of user007: the same as ``/...``, but for nobody else."""
+        path, mark, query = request.raw_path.partition("?")
+        first, slash, rest = path[1:].partition("/")
+        name = unquote(first).lower()
+        if not await self._identity.is_user(name):
+            return None
+        if not slash:
+            # What the page asks for stands relative to the address of a folder.
+            return web.Response(status=302, headers={"Location": f"/{first}/{mark}{query}"})
+        return await server.serve_at(request, f"/{rest}{mark}{query}", **{OWNER: name, ADDRESS: request.path_qs})
+
     def _check_origin(self, request: web.Request) -> None:
         host = _place(f"//{request.headers.get('Host', '')}")
         name = host[0]
@@ -93,6 +115,9 @@ class Gate:
                 raise NotAllowed("This request comes from a page of another site.")
 
     def _check_may(self, request: web.Request, who: Who | None, person: Person) -> None:
+        owner = request.get(OWNER, person.name)
+        if owner != person.name:
+            raise NotAllowed(f"This is the ComfyUI of {owner}, and you are signed in as {person.name}.")
         if person.by == "local":
             # One person on their own machine, as without this extension.
             return
@@ -127,7 +152,8 @@ class Gate:
 def _sign_in_first(request: web.Request, message: str) -> web.Response:
     """To a browser that opens a page: the page to sign in, and back from there. To all others: 401."""
     if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
-        return web.Response(status=302, headers={"Location": f"{SIGN_IN}?next={quote(request.path_qs, safe='')}"})
+        here = quote(request.get(ADDRESS, request.path_qs), safe="")
+        return web.Response(status=302, headers={"Location": f"{SIGN_IN}?next={here}"})
     return web.json_response(error_body("not_signed_in", message), status=401)
 
 

@@ -105,6 +105,14 @@ class Identity:
             raise NotSignedIn("Sign in first." if not token else "You are not signed in any more. Sign in again.")
         return self._person(users, session.user, by, session)
 
+    async def is_user(self, name: str) -> bool:
+        """Whether there is a user of this name.
+
+        Raises:
+            QueueError: the store does not tell.
+        """
+        return name in await self._users()
+
     def address_of(self, request: web.Request) -> str:
         """Where a request comes from: behind trusted proxies, the last address that is none of theirs."""
         hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from comfyume.accounts.users import ADDRESSES
 from comfyume.server_routes.access import Who, who_may
-from comfyume.tests.acceptance.test_native_routes import wait_until
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.package import ROOT
-from comfyume.tests.harness.people import add_users, basic
+from comfyume.tests.harness.people import add_users_to_store, basic, wait_until_known
 from comfyume.tests.harness.processes import ComfyProcess, RedisServer
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
@@ -75,9 +75,8 @@ def frontend(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory, sh
             node_packs=[ROUTES_PACK],
         )
         with process:
-            add_users(store.url, "access", {"ada": "participant", "bob": "participant", "ines": "instructor"})
-            bare = Frontend(process, [])
-            wait_until(lambda: bare.status("GET", "/queue", "nobody") == 401)
+            add_users_to_store(store.url, "access", {"ada": "participant", "bob": "participant", "ines": "instructor"})
+            wait_until_known(process.address)
             connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=30)
             connection.request("GET", OPENED, headers=PEOPLE["ada"])
             routes = [tuple(route) for route in json.loads(connection.getresponse().read())]
@@ -190,6 +189,11 @@ def test_what_another_site_sends_is_refused(frontend: Frontend, method: str, hea
         "Sec-WebSocket-Key": "x3JJHMbDL1EzLkh9GBhXDw==",
     }
     assert frontend.status("GET", "/ws", "ada", **handshake, **headers) == 403
+
+
+def test_no_user_can_have_the_name_that_a_routes_address_begins_with(frontend: Frontend) -> None:
+    begins = {path.split("/")[1] for _, path in frontend.routes if path.count("/") >= 1 and "cfm" not in path}
+    assert {name for name in begins if name and "{" not in name} <= ADDRESSES
 
 
 def test_what_our_own_page_sends_is_taken(frontend: Frontend) -> None:

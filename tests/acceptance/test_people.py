@@ -34,8 +34,7 @@ class Workshop:
 @pytest.fixture(scope="module")
 def workshop(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     with Pair(comfyui, tmp_path_factory.mktemp(f"people-{comfyui.label}"), worker_node_packs=[graphs.PACK]) as pair:
-        add_users(pair.store.url, pair.workshop, {"ada": "participant", "bob": "participant", "ines": "instructor"})
-        wait_until(lambda: status_of(lambda: Client(pair.frontend.address, connect=False).get("/queue")) == 401)
+        add_users(pair, {"ada": "participant", "bob": "participant", "ines": "instructor"})
         yield Workshop(pair)
 
 
@@ -186,6 +185,33 @@ def test_only_the_instructor_jumps_the_queue(workshop: Workshop, ada: Client, tm
         gate.touch()
         ines.wait(behind)
     ada.wait(jumping[-1])
+
+
+def test_an_address_of_ones_own_is_the_same_comfyui_for_nobody_else(
+    workshop: Workshop, ada: Client, bob: Client
+) -> None:
+    name = f"workflows%2F{graphs.name()}%20%C3%A4.json"
+    ada.request("POST", f"/ada/api/userdata/{name}?overwrite=true", b'{"at": "home"}')
+    assert json.loads(ada.request("GET", f"/userdata/{name}")) == {"at": "home"}
+    assert json.loads(ada.request("GET", f"/ADA/userdata/{name}")) == {"at": "home"}
+    assert b"<html" in ada.request("GET", "/ada/")
+    assert b"<html" in ada.request("GET", "/ada"), "which leads to the folder"
+    job = ada.post("/ada/prompt", {"prompt": graphs.image(graphs.name()), "client_id": ada.client_id})["prompt_id"]
+    ada.wait(job)
+    assert job in ada.get("/ada/api/history")
+    for path in ("/ada/", "/ada/api/queue", f"/ada/userdata/{name}", "/ada/comfyume/me"):
+        assert status_of(lambda path=path: bob.request("GET", path)) == 403
+        nobody = Client(workshop.pair.frontend.address, connect=False)
+        assert status_of(lambda path=path, nobody=nobody: nobody.request("GET", path)) == 401
+    assert status_of(lambda: ada.request("GET", "/carl/")) == 403
+    assert status_of(lambda: ada.request("GET", "/ada/ada/")) == 403
+    at_home = websocket.create_connection(
+        f"ws://{workshop.pair.frontend.address}/ada/ws?clientId={uuid.uuid4().hex}",
+        header=[f"{key}: {value}" for key, value in basic("ada").items()],
+        timeout=20,
+    )
+    assert json.loads(at_home.recv())["type"] == "status"
+    at_home.close()
 
 
 def test_the_instructors_routes_are_the_instructors(workshop: Workshop, ada: Client) -> None:

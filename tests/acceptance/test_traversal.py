@@ -12,10 +12,9 @@ from urllib.parse import quote
 
 import pytest
 
-from comfyume.tests.acceptance.test_native_routes import wait_until
 from comfyume.tests.harness.client import Client
 from comfyume.tests.harness.discovery import ComfyInstall
-from comfyume.tests.harness.people import add_users, basic
+from comfyume.tests.harness.people import add_users_to_store, basic, wait_until_known
 from comfyume.tests.harness.processes import ComfyProcess, RedisServer
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
@@ -78,9 +77,9 @@ def frontend(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory, sh
     with RedisServer(short_folder / f"traversal-{comfyui.label}", port=None) as store:
         process = ComfyProcess(comfyui, folder, mode="frontend", store_url=store.url, workshop="traversal")
         with process:
-            add_users(store.url, "traversal", {"ada": "participant", "bob": "participant"})
+            add_users_to_store(store.url, "traversal", {"ada": "participant", "bob": "participant"})
             made = Frontend(process, folder)
-            wait_until(lambda: made.ask("GET", "/users")[0] == 200)
+            wait_until_known(process.address)
             for name in ("ada", "bob"):
                 client = made.client(name)
                 client.upload(SECRET if name == "bob" else b"mine", "a.png")

@@ -146,6 +146,10 @@ class Interface:
         paths: list[str] = self.page.evaluate("app.extensionManager.workflow.openWorkflows.map(w => w.path)")
         return [path.removeprefix("workflows/").removesuffix(".json") for path in paths]
 
+    def node_of(self, kind: str) -> int:
+        """The id of the one node of a type."""
+        return int(self.page.evaluate("kind => app.graph.nodes.find(node => node.type === kind).id", kind))
+
     @property
     def node_types(self) -> list[str]:
         """The types of the nodes in the graph."""

@@ -32,7 +32,7 @@ NO_NAMES = [
     "x" * 65,
     "ä",
 ]
-TAKEN = ["local", "default", "Local", "con", "NUL", "com1", "nul.txt"]
+TAKEN = ["local", "default", "Local", "con", "NUL", "com1", "nul.txt", "api", "queue", "extensions"]
 
 
 @pytest.mark.parametrize("name", [*NO_NAMES, *TAKEN, "a\0b", "a\nb", "a:b", "<b>"])
