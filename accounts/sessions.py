@@ -6,6 +6,7 @@ import hashlib
 import json
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -76,6 +77,12 @@ class Sessions:
             if session.ends:
                 await self._client.expire(key, self._seconds)
         return session
+
+    async def are_live(self, ids: Sequence[str]) -> dict[str, bool]:
+        """Whether each of some sessions has not ended; they do not live longer by it."""
+        with store_errors():
+            kept = await self._client.mget([self._keys.session(name) for name in ids]) if ids else []
+        return {name: text is not None for name, text in zip(ids, kept, strict=True)}
 
     async def of_user(self, user: str) -> list[Session]:
         """All sessions of a user, the oldest first."""

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 from server import PromptServer
 
-from .context import current_visit
+from .context import Visit, current_visit
 
 
 class SocketsByOwner(dict[str, web.WebSocketResponse]):
@@ -20,19 +20,19 @@ class SocketsByOwner(dict[str, web.WebSocketResponse]):
     often there first, and the old one would take the new one's entry with it.
 
     Attributes:
-        users: whose each of them is.
+        visits: the request that each of them came with.
     """
 
     def __init__(self, sockets: dict[str, web.WebSocketResponse]) -> None:
         super().__init__(sockets)
         self._owners: dict[str, asyncio.Task[Any] | None] = {}
-        self.users: dict[str, str] = {}
+        self.visits: dict[str, Visit] = {}
 
     def __setitem__(self, sid: str, socket: web.WebSocketResponse) -> None:
         self._owners[sid] = asyncio.current_task()
         visit = current_visit.get()
         if visit is not None:
-            self.users[sid] = visit.user
+            self.visits[sid] = visit
         super().__setitem__(sid, socket)
 
     def pop(self, sid: str, *default: Any) -> Any:
@@ -40,7 +40,7 @@ class SocketsByOwner(dict[str, web.WebSocketResponse]):
         if sid in self and self._owners.get(sid) is not asyncio.current_task():
             return default[0] if default else self[sid]
         self._owners.pop(sid, None)
-        self.users.pop(sid, None)
+        self.visits.pop(sid, None)
         return super().pop(sid, *default)
 
 
@@ -71,8 +71,14 @@ def socket_of(sid: str) -> web.WebSocketResponse | None:
 
 def user_of(sid: str) -> str | None:
     """Whose socket that of a client is, if it is connected here."""
-    user: str | None = PromptServer.instance.sockets.users.get(sid)
-    return user
+    visit = PromptServer.instance.sockets.visits.get(sid)
+    return visit.user if visit is not None else None
+
+
+def sessions() -> dict[str, str]:
+    """The session of each open socket that has one, by client id."""
+    visits: dict[str, Visit] = PromptServer.instance.sockets.visits
+    return {sid: visit.session for sid, visit in visits.items() if visit.session is not None}
 
 
 def connected() -> list[str]:

@@ -7,12 +7,17 @@ from typing import Any
 
 import folder_paths
 from aiohttp import web
+from comfy.cli_args import args
 from server import PromptServer
 
 from .context import current_visit
 
 #: The user whose data ComfyUI serves where nobody signs in.
 OWN_USER = "default"
+
+
+class OtherUsers(Exception):
+    """ComfyUI was started with ``--multi-user``, which lets everybody say who they are; leave it out."""
 
 
 def folder_of(user: str) -> str | None:
@@ -22,7 +27,13 @@ def folder_of(user: str) -> str | None:
 
 
 def install() -> None:
-    """Let the user manager look at whose request it is, whatever header came with it."""
+    """Let the user manager look at whose request it is, whatever header came with it.
+
+    Raises:
+        OtherUsers: ComfyUI has users of its own.
+    """
+    if args.multi_user:
+        raise OtherUsers("comfyume has users of its own: start ComfyUI without --multi-user.")
     manager = PromptServer.instance.user_manager
     get_request_user_filepath = manager.get_request_user_filepath
 

@@ -32,6 +32,8 @@ FRESH = 30.0
 #: Seconds for which it is while the store does not answer.
 FRESH_WITHOUT_STORE = 3600.0
 MOST_SESSIONS = 5_000
+#: Seconds for which a store that did not answer is not asked again: each time may take as long as a request may wait.
+PAUSE = 2.0
 
 
 class NotSignedIn(Exception):
@@ -57,6 +59,22 @@ class Person:
     session: Session | None = None
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """A session as the store last told, by this process's clock in seconds.
+
+    Attributes:
+        seen: when it told.
+        until: for so long it is not asked again, unless something changes.
+        generation: counts the changes.
+    """
+
+    session: Session
+    seen: float
+    until: float
+    generation: int
+
+
 class Identity:
     """Knows the workshop's users and sessions, as the store last told."""
 
@@ -68,14 +86,14 @@ class Identity:
         self._user_header = settings.user_header
         self._proxies = tuple(ipaddress.ip_network(text) for text in settings.trusted_proxies)
         self._known: dict[str, User] | None = None
-        self._known_at = float("-inf")
+        self._known_until = float("-inf")
         self._reading = asyncio.Lock()
-        self._sessions: OrderedDict[str, tuple[Session, float, int]] = OrderedDict()
+        self._sessions: OrderedDict[str, _Kept] = OrderedDict()
         self._generation = 0
 
-    async def refresh(self) -> None:
+    def refresh(self) -> None:
         """Users or sessions have changed: ask the store anew."""
-        self._known_at = float("-inf")
+        self._known_until = float("-inf")
         self._generation += 1
 
     async def who(self, request: web.Request) -> Person:
@@ -128,42 +146,39 @@ class Identity:
         return request.secure
 
     async def _users(self) -> dict[str, User]:
-        if time.monotonic() - self._known_at < FRESH and self._known is not None:
+        if self._known is not None and time.monotonic() < self._known_until:
             return self._known
         async with self._reading:
             asked = time.monotonic()
-            if asked - self._known_at < FRESH and self._known is not None:
+            if self._known is not None and asked < self._known_until:
                 return self._known
+            # A change that is told while the answer is under way sets this back again.
+            self._known_until = asked + FRESH
             try:
-                # Changes that come while the answer is under way set this back again.
-                self._known_at = asked
                 self._known = await self.users.all()
-            except StoreUnavailable:
-                self._known_at = float("-inf")
-                if self._known is None:
+            except BaseException as error:
+                self._known_until = time.monotonic() + PAUSE
+                if self._known is None or not isinstance(error, StoreUnavailable):
                     raise
-            except BaseException:
-                self._known_at = float("-inf")
-                raise
             return self._known
 
     async def _session(self, token: str) -> Session | None:
         name = session_id(token)
         kept = self._sessions.get(name)
-        now = time.monotonic()
-        generation = self._generation
-        if kept is not None and now - kept[1] < FRESH and kept[2] == generation:
-            return kept[0]
+        now, generation = time.monotonic(), self._generation
+        if kept is not None and now < kept.until and kept.generation == generation:
+            return kept.session
         try:
             session = await self.sessions.find(token)
         except StoreUnavailable:
             # What people look at should not vanish with the store; what they send to it is refused there.
-            if kept is None or now - kept[1] > FRESH_WITHOUT_STORE:
+            if kept is None or now - kept.seen > FRESH_WITHOUT_STORE:
                 raise
-            return kept[0]
+            self._sessions[name] = _Kept(kept.session, kept.seen, time.monotonic() + PAUSE, generation)
+            return kept.session
         self._sessions.pop(name, None)
         if session is not None:
-            self._sessions[name] = (session, now, generation)
+            self._sessions[name] = _Kept(session, now, now + FRESH, generation)
             while len(self._sessions) > MOST_SESSIONS:
                 self._sessions.popitem(last=False)
         return session

@@ -122,7 +122,7 @@ class Relay:
                 with store_errors():
                     async with subscribed(self._client, self._keys.events_channel) as arriving:
                         self.connected.set()
-                        await self._accounts_changed()
+                        self._spawn(self._accounts_changed())
                         await self._catch_up_all()
                         async for data in arriving:
                             await self._take(data)
@@ -151,7 +151,7 @@ class Relay:
         elif notice.kind == "workers":
             self._spawn(self._workers_changed())
         elif notice.kind == "accounts":
-            await self._accounts_changed()
+            self._spawn(self._accounts_changed())
         else:
             job_id, name, text = lost_event(notice.data["lost"])
             number = self._jobs[job_id].kept + 1 if job_id in self._jobs else 1

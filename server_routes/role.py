@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 
 from .. import workshop_secret
 from ..blobs.delivery_notes import DeliveryNotes
@@ -68,7 +68,7 @@ class Frontend:
             keys,
             self._queue,
             workers_changed=self._nodes.refresh,
-            accounts_changed=self._identity.refresh,
+            accounts_changed=self._look_who_is_here,
         )
         shared = _shared(settings, system, self._people)
         submissions = Submissions(self._nodes, shared, workshop_secret.sealer_of(settings))
@@ -111,6 +111,20 @@ class Frontend:
             ("sweep", self._sweep_for_ever()),
         ):
             self._tasks.append(asyncio.create_task(_logged(work), name=f"comfyume-{name}"))
+
+    async def _look_who_is_here(self) -> None:
+        """Users or sessions have changed, or may have: whoever was signed out hears nothing more."""
+        self._identity.refresh()
+        ids = sockets.sessions()
+        try:
+            live = await self._identity.sessions.are_live(list(set(ids.values())))
+        except QueueError as error:
+            log.debug("who is signed out is not known: %s", error)
+            return
+        for sid, session in ids.items():
+            socket = sockets.socket_of(sid)
+            if not live[session] and socket is not None:
+                await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"signed out")
 
     async def _configure(self) -> None:
         """Settle how the queue is worked off: by the mode that the settings name, else as before."""

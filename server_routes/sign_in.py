@@ -82,8 +82,8 @@ class SignInRoutes:
             log.warning("[comfyume] nobody can sign in: %s", error)
             return _error(503, "store_unavailable", STORE_AWAY)
         # A tab of this browser may still hold the last person's work.
-        has_changed = request.cookies.get(self._last_user_cookie) != user.name
-        response = web.json_response({"user": user.name, "role": user.role, "changed_user": has_changed})
+        former = request.cookies.get(self._last_user_cookie)
+        response = web.json_response({"user": user.name, "role": user.role, "former_user": former})
         is_secure = self._identity.is_secure(request)
         for cookie, value in ((self._identity.cookie, token), (self._last_user_cookie, user.name)):
             response.set_cookie(
@@ -100,7 +100,7 @@ class SignInRoutes:
                 await self._identity.sessions.end(session)
         except QueueError:
             return _error(503, "store_unavailable", STORE_AWAY)
-        await self._identity.refresh()
+        self._identity.refresh()
         return self._signed_out()
 
     async def sign_out_everywhere(self, request: web.Request) -> web.StreamResponse:
@@ -110,7 +110,7 @@ class SignInRoutes:
             await self._identity.sessions.end_all(person.name)
         except QueueError:
             return _error(503, "store_unavailable", STORE_AWAY)
-        await self._identity.refresh()
+        self._identity.refresh()
         return self._signed_out()
 
     def _signed_out(self) -> web.Response:

@@ -73,7 +73,8 @@ class Visits:
         user = person.name
         if not self._people.are_made(user):
             await asyncio.to_thread(self._people.make_folders, user)
-        visit = Visit(user, self._people.folders_of(user), data_user(user), person.is_instructor)
+        session = person.session.id if person.session is not None else None
+        visit = Visit(user, self._people.folders_of(user), data_user(user), person.is_instructor, session)
         token = current_visit.set(visit)
         submitted: list[str] = []
         try:

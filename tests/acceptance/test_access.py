@@ -13,9 +13,10 @@ import pytest
 
 from comfyume.accounts.users import ADDRESSES
 from comfyume.server_routes.access import Who, who_may
+from comfyume.tests.acceptance.test_native_routes import wait_until
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.package import ROOT
-from comfyume.tests.harness.people import add_users_to_store, basic, wait_until_known
+from comfyume.tests.harness.people import add_users_to_store, basic, password_of, wait_until_known
 from comfyume.tests.harness.processes import ComfyProcess, RedisServer
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
@@ -27,6 +28,9 @@ REFUSED = re.compile(r"/(?:api/)?(?:assets|tags)(?:/.*)?|/api/api/.*")
 #: Routes of the pack, about which the settings of this test say something, or nothing.
 OPENED, UNCLASSIFIED = "/cfm/routes", "/cfm/unclassified/{name}"
 
+#: From here requests come through a proxy that is trusted.
+PROXY = "127.0.0.2"
+
 PEOPLE = {"nobody": {}, "ada": basic("ada"), "bob": basic("bob"), "ines": basic("ines")}
 
 
@@ -35,7 +39,23 @@ class Frontend:
     """A frontend with users, and the routes that it says it has."""
 
     process: ComfyProcess
+    store: RedisServer
     routes: list[tuple[str, str]]
+
+    def sign_in(
+        self, name: str, password: str | None = None, address: str = "127.0.0.1", **headers: str
+    ) -> tuple[int, dict[str, str]]:
+        """Sign in as the page does; the status, and the header by which the browser is known from then on."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.process.port, 30, source_address=(address, 0))
+        body = json.dumps({"user": name, "password": password_of(name) if password is None else password})
+        connection.request("POST", "/comfyume/sign-in", body, {"Content-Type": "application/json", **headers})
+        response = connection.getresponse()
+        response.read()
+        cookies = [cookie.partition(";") for name, cookie in response.getheaders() if name == "Set-Cookie"]
+        connection.close()
+        for _, _, flags in cookies:
+            assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= {flag.strip() for flag in flags.split(";")}
+        return response.status, {"Cookie": "; ".join(cookie for cookie, _, _ in cookies)}
 
     def status(self, method: str, path: str, who: str, **headers: str) -> int:
         """The status with which a request is answered; a socket's handshake is one too."""
@@ -49,8 +69,9 @@ class Frontend:
             status, body = self.ask("GET", path, who)
         return status not in (401, 403) or (b"not_signed_in" not in body and b"not_allowed" not in body)
 
-    def ask(self, method: str, path: str, who: str, **headers: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.process.port, timeout=30)
+    def ask(self, method: str, path: str, who: str, address: str = "127.0.0.1", **headers: str) -> tuple[int, bytes]:
+        """As ``status``, and the body where there is one of interest; ``address`` is where it comes from."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.process.port, 30, source_address=(address, 0))
         body = b"{}" if method in ("POST", "PUT", "PATCH", "DELETE") else None
         try:
             own = {"Content-Type": "application/json"} if body else {}
@@ -71,17 +92,25 @@ def frontend(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory, sh
             mode="frontend",
             store_url=store.url,
             workshop="access",
-            env={"COMFYUME_ROUTES": f"participant GET {OPENED}"},
+            env={
+                "COMFYUME_ROUTES": f"participant GET {OPENED}",
+                "COMFYUME_TRUSTED_PROXIES": PROXY,
+                "COMFYUME_USER_HEADER": "X-User",
+            },
             node_packs=[ROUTES_PACK],
         )
         with process:
+            alone = Frontend(process, store, [])
+            assert alone.status("GET", "/queue", "nobody") == 200, "without users it is this machine's"
+            for header in ("X-Forwarded-For", "X-Real-IP", "Forwarded"):
+                assert alone.status("GET", "/queue", "nobody", **{header: "203.0.113.5"}) == 403
             add_users_to_store(store.url, "access", {"ada": "participant", "bob": "participant", "ines": "instructor"})
             wait_until_known(process.address)
             connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=30)
             connection.request("GET", OPENED, headers=PEOPLE["ada"])
             routes = [tuple(route) for route in json.loads(connection.getresponse().read())]
             connection.close()
-            yield Frontend(process, routes)
+            yield Frontend(process, store, routes)
 
 
 def filled(path: str) -> str:
@@ -205,3 +234,99 @@ def test_what_our_own_page_sends_is_taken(frontend: Frontend) -> None:
     for path in ("/", "/comfyume/sign-in"):
         assert frontend.status("GET", path, "nobody", **link) == 200, "a link on another site leads here"
         assert frontend.status("POST", path, "nobody", **link) == 403
+
+
+def test_a_session_opens_what_its_user_may_until_it_is_signed_out(frontend: Frontend) -> None:
+    status, ada = frontend.sign_in("Ada")
+    assert status == 200
+    assert frontend.status("GET", "/queue", "nobody", **ada) == 200
+    assert frontend.status("GET", "/internal/logs", "nobody", **ada) == 403
+    _, elsewhere = frontend.sign_in("ada")
+    assert frontend.status("POST", "/comfyume/sign-out", "nobody", **ada) == 200
+    assert frontend.status("GET", "/queue", "nobody", **ada) == 401
+    assert frontend.status("GET", "/queue", "nobody", **elsewhere) == 200
+    assert frontend.status("POST", "/comfyume/sign-out/everywhere", "nobody", **elsewhere) == 200
+    assert frontend.status("GET", "/queue", "nobody", **elsewhere) == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"[]", 400),
+        (b'{"user": 1, "password": []}', 400),
+        (b'{"user": "ada"}', 400),
+        (b"[" * 10_000, 400),
+        (b'{"user": "ada", "password": "' + b"x" * 20_000 + b'"}', 400),
+        (b'{"user": "ada\\u0000", "password": "\\ud800"}', 401),
+        (b'{"user": "", "password": ""}', 401),
+    ],
+)
+def test_what_is_no_sign_in_is_answered_and_signs_nobody_in(frontend: Frontend, body: bytes, status: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", frontend.process.port, timeout=30)
+    connection.request("POST", "/comfyume/sign-in", body, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    assert (response.status, response.getheader("Set-Cookie")) == (status, None)
+    assert json.loads(response.read())["error"]["message"]
+    connection.close()
+
+
+def test_a_cookies_form_post_without_an_origin_is_refused(frontend: Frontend) -> None:
+    _, ada = frontend.sign_in("ada")
+    for kind, status in (("text/plain", 403), ("application/x-www-form-urlencoded", 403), ("application/json", 200)):
+        assert frontend.status("POST", "/interrupt", "nobody", **ada, **{"Content-Type": kind}) == status
+
+
+def test_while_the_store_is_away_people_see_what_they_had_and_nobody_gets_in(frontend: Frontend) -> None:
+    _, ada = frontend.sign_in("ada")
+    assert frontend.status("GET", "/settings", "nobody", **ada) == 200
+    frontend.store.stop()
+    try:
+        for _ in range(3):
+            assert frontend.status("GET", "/settings", "nobody", **ada) == 200
+        assert frontend.status("GET", "/queue", "nobody", **ada) == 503
+        assert frontend.status("GET", "/queue", "nobody") == 401
+        assert frontend.status("GET", "/queue", "nobody", Cookie="comfyume_access=made-up") == 503
+        assert frontend.sign_in("ada")[0] == 503
+    finally:
+        frontend.store.start()
+    wait_until(lambda: frontend.status("GET", "/queue", "nobody", **ada) == 200)
+    assert frontend.status("GET", "/queue", "nobody", Cookie="comfyume_access=made-up") == 401
+
+
+def test_a_trusted_proxy_names_the_user_and_nobody_else_does(frontend: Frontend) -> None:
+    def status(address: str, path: str = "/queue", **headers: str) -> int:
+        return frontend.ask("GET", path, "nobody", address=address, **headers)[0]
+
+    assert status(PROXY, **{"X-User": "Ada"}) == 200
+    assert status(PROXY, "/internal/logs", **{"X-User": "ada"}) == 403
+    assert status(PROXY, "/internal/logs", **{"X-User": "ines"}) == 200
+    assert status(PROXY, **{"X-User": "carl"}) == 403
+    assert status(PROXY) == 401
+    for headers in ({"X-User": "ines"}, {"X-User": "ines", "X-Forwarded-For": PROXY}, {"comfy-user": "ines"}):
+        assert status("127.0.0.1", **headers) == 401
+
+
+def test_behind_a_trusted_proxy_who_fails_often_waits_alone(frontend: Frontend) -> None:
+    def fail(address: str, forwarded: str) -> int:
+        return frontend.sign_in("mallory", "guess", address=address, **{"X-Forwarded-For": forwarded})[0]
+
+    assert [fail(PROXY, "203.0.113.5") for _ in range(7)] == [401] * 5 + [429] * 2
+    assert fail(PROXY, "203.0.113.6") == 401
+    assert fail(PROXY, "203.0.113.6, 203.0.113.5") == 429, "what somebody wrote before the proxy did is not believed"
+    # Without a proxy the header is what anybody writes.
+    assert [fail("127.0.0.3", f"203.0.113.{number}") for number in range(7)] == [401] * 5 + [429] * 2
+    assert frontend.sign_in("ada", address=PROXY, **{"X-Forwarded-For": "203.0.113.5"})[0] == 200
+
+
+def test_tls_at_the_proxy_makes_the_cookie_one_for_tls(frontend: Frontend) -> None:
+    def cookies(address: str) -> list[str]:
+        connection = http.client.HTTPConnection("127.0.0.1", frontend.process.port, 30, source_address=(address, 0))
+        body = json.dumps({"user": "ada", "password": password_of("ada")})
+        headers = {"Content-Type": "application/json", "X-Forwarded-Proto": "https"}
+        connection.request("POST", "/comfyume/sign-in", body, headers)
+        response = connection.getresponse()
+        return [value for name, value in response.getheaders() if name == "Set-Cookie"]
+
+    assert all("Secure" in cookie for cookie in cookies(PROXY))
+    assert not any("Secure" in cookie for cookie in cookies("127.0.0.1"))

@@ -16,7 +16,7 @@ from comfyume.tests.harness import graphs
 from comfyume.tests.harness.client import Client, RequestRefused
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair
-from comfyume.tests.harness.people import add_users, basic
+from comfyume.tests.harness.people import add_users, basic, cookie_of, end_sessions
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
 
@@ -212,6 +212,27 @@ def test_an_address_of_ones_own_is_the_same_comfyui_for_nobody_else(
     )
     assert json.loads(at_home.recv())["type"] == "status"
     at_home.close()
+
+
+def wait_closed(client: Client) -> None:
+    """Wait until the server has closed a socket."""
+    assert client.socket is not None
+    client.socket.settimeout(20)
+    while client.socket.recv_data()[0] != websocket.ABNF.OPCODE_CLOSE:
+        continue
+
+
+def test_who_is_signed_out_hears_nothing_more(workshop: Workshop, ada: Client) -> None:
+    address = workshop.pair.frontend.address
+    here, there = (Client(address, headers=cookie_of(address, "ada")) for _ in range(2))
+    here.post("/comfyume/sign-out")
+    wait_closed(here)
+    with pytest.raises(websocket.WebSocketBadStatusException, match="401"):
+        here.connect()
+    assert there.run(graphs.image(graphs.name()))["status"]["completed"]
+    end_sessions(workshop.pair.store.url, workshop.pair.workshop, "ada")
+    wait_closed(there)
+    assert ada.run(graphs.image(graphs.name()))["status"]["completed"], "a script with a password is not signed in"
 
 
 def test_the_instructors_routes_are_the_instructors(workshop: Workshop, ada: Client) -> None:

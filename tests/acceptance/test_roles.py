@@ -58,6 +58,11 @@ def test_a_wrong_setting_ends_the_start_with_a_sentence(
     assert "Traceback" not in log
 
 
+def test_comfyuis_own_users_end_the_start(comfyui: ComfyInstall, tmp_path: Path) -> None:
+    log = ends_with(ComfyProcess(comfyui, tmp_path, args=["--multi-user"]))
+    assert "start ComfyUI without --multi-user" in log
+
+
 def test_a_store_that_refuses_the_password_ends_the_start(
     comfyui: ComfyInstall, tmp_path: Path, short_folder: Path
 ) -> None:

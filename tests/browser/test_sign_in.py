@@ -119,10 +119,21 @@ def test_who_signs_out_is_asked_to_sign_in_on_every_browser(browser_of: Open) ->
     expect(first.page).to_have_url(re.compile("/comfyume/sign-in$"))
     second.page.evaluate("() => void window.app.api.fetchApi('/queue').catch(() => null)")
     expect(second.page).to_have_url(re.compile("/comfyume/sign-in"))
-    # Somebody else at the same machine does not find the former one's tab.
-    fill_in(second.page, "bob")
-    second.wait(READY)
-    assert second.page.evaluate("fetch('/comfyume/me').then(r => r.json()).then(me => me.user)") == "bob"
+
+
+def test_two_people_at_one_browser_find_their_own_work(browser_of: Open) -> None:
+    tab = browser_of()
+    sign_in(tab, "ada")
+    tab.load(graphs.slow(1, prefix="adas"), "unsaved-of-ada")
+    for name, expected in (("bob", False), ("ada", True)):
+        tab.page.evaluate("() => void app.extensionManager.command.execute('comfyume.SignOut')")
+        expect(tab.page).to_have_url(re.compile("/comfyume/sign-in"))
+        fill_in(tab.page, name)
+        tab.wait(READY)
+        assert tab.page.evaluate("fetch('/comfyume/me').then(r => r.json()).then(me => me.user)") == name
+        assert ("unsaved-of-ada" in tab.tabs) is expected
+        if name == "bob":
+            assert "unsaved-of-ada" not in tab.page.content()
 
 
 def test_a_personal_link_on_another_site_signs_in_and_leaves_no_secret(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import time
+import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -27,6 +29,15 @@ def basic(name: str, password: str | None = None) -> dict[str, str]:
     """The header of HTTP Basic with which a script signs in."""
     words = f"{name}:{password_of(name) if password is None else password}".encode()
     return {"Authorization": f"Basic {base64.b64encode(words).decode()}"}
+
+
+def cookie_of(address: str, name: str) -> dict[str, str]:
+    """Sign in as a page does; returns the header by which the browser is known from then on."""
+    body = json.dumps({"user": name, "password": password_of(name)}).encode()
+    request = urllib.request.Request(f"http://{address}/comfyume/sign-in", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as response:
+        cookies = response.headers.get_all("Set-Cookie")
+    return {"Cookie": "; ".join(cookie.partition(";")[0] for cookie in cookies)}
 
 
 def add_users(room: Pair, roles: Mapping[str, Role]) -> None:

@@ -12,9 +12,28 @@ function next() {
   return wanted.origin === location.origin ? wanted.pathname + wanted.search + wanted.hash : "/";
 }
 
-/** What ComfyUI's page keeps for a tab belongs to whoever worked in it before. */
-function forgetFormerTab() {
-  for (const name of ["clientId", "workflow"]) sessionStorage.removeItem(name);
+/**
+ * What ComfyUI's page keeps in this browser, such as work that is not saved yet, belongs to whoever worked here before: it
+ * is put aside until they come back.
+ *
+ * @param {string} user
+ * @param {string | null} former
+ */
+function changeStorage(user, former) {
+  if (former === null || former === user) return;
+  const kept = "comfyume.kept:";
+  for (const storage of [localStorage, sessionStorage]) {
+    const entries = Object.entries(storage).filter(([name]) => !name.startsWith(kept));
+    const before = storage.getItem(kept + user);
+    for (const [name] of entries) storage.removeItem(name);
+    try {
+      storage.setItem(kept + former, JSON.stringify(entries));
+    } catch (error) {
+      console.warn("[comfyume] what was kept for", former, "is too large and is gone:", error);
+    }
+    for (const [name, value] of JSON.parse(before ?? "[]")) storage.setItem(name, value);
+    storage.removeItem(kept + user);
+  }
 }
 
 async function signIn() {
@@ -27,7 +46,8 @@ async function signIn() {
       body: JSON.stringify({ user: user.value, password: password.value }),
     });
     if (response.ok) {
-      if ((await response.json()).changed_user) forgetFormerTab();
+      const answer = await response.json();
+      changeStorage(answer.user, answer.former_user);
       location.replace(next());
       return;
     }
