@@ -77,6 +77,7 @@ class Settings(BaseModel):
     history_size: int = Field(1000, ge=1, description="finished jobs kept for each person")
     history_days: float = Field(30, gt=0, description="days a finished job is kept")
     session_hours: float = Field(24, gt=0, description="hours that a sign-in lasts after its last use")
+    user: str = Field("", description="the one person whom this frontend serves")
     hosts: Words = Field(
         (), description="names by which people reach the frontend, beside its addresses; between commas"
     )
@@ -127,6 +128,12 @@ class Settings(BaseModel):
         if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname:
             raise ValueError("write it as http://HOST:PORT or https://HOST")
         return value.rstrip("/")
+
+    @field_validator("user")
+    @classmethod
+    def _user_is_lower_case(cls, value: str) -> str:
+        # Whether there is such a user is for the store to say, which may not be there yet.
+        return value.strip().lower()
 
     @field_validator("hosts")
     @classmethod

@@ -115,6 +115,10 @@ RULES: tuple[Rule, ...] = (
         POST            /users
         GET             /internal/(?:logs|logs/raw|folder_paths)
         PATCH           /internal/logs/subscribe
+        """
+        # ComfyUI-Manager's.
+        """
+        GET,POST        /(?:v2/)?(?:manager|comfyui_manager|customnode|externalmodel|snapshot)(?:/.*)?
         """,
     ),
 )

@@ -47,6 +47,7 @@ class Gate:
         self._identity = identity
         self._hosts = {"localhost", *settings.hosts, *_own_names()}
         self._rules = tuple(Rule.parse(text) for text in settings.routes)
+        self._owner = settings.user
         self._told: set[tuple[str, str]] = set()
 
     def middleware(self) -> Any:
@@ -115,12 +116,12 @@ class Gate:
                 raise NotAllowed("This request comes from a page of another site.")
 
     def _check_may(self, request: web.Request, who: Who | None, person: Person) -> None:
-        owner = request.get(OWNER, person.name)
-        if owner != person.name:
-            raise NotAllowed(f"This is the ComfyUI of {owner}, and you are signed in as {person.name}.")
         if person.by == "local":
             # One person on their own machine, as without this extension.
             return
+        owner = request.get(OWNER) or self._owner or person.name
+        if owner != person.name:
+            raise NotAllowed(f"This is the ComfyUI of {owner}, and you are signed in as {person.name}.")
         if who is None:
             self._tell(request)
             raise NotAllowed("This address is not open to the people of this workshop.")

@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -183,10 +184,7 @@ def test_a_packs_route_is_refused_until_somebody_says_who_may_use_it(frontend: F
 def test_no_spelling_of_an_address_opens_it(frontend: Frontend, path: str) -> None:
     assert frontend.status("GET", path, "ines") is not None
     assert frontend.status("GET", path, "ada") in (403, 404)
-    assert frontend.status("GET", path, "nobody") == 401
-
-
-OWN = "127.0.0.1"
+    assert frontend.status("GET", path, "nobody") in (401, 404)
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
@@ -237,7 +235,7 @@ def test_what_our_own_page_sends_is_taken(frontend: Frontend) -> None:
 
 
 def test_a_session_opens_what_its_user_may_until_it_is_signed_out(frontend: Frontend) -> None:
-    status, ada = frontend.sign_in("Ada")
+    status, ada = frontend.sign_in("Ada", password_of("ada"))
     assert status == 200
     assert frontend.status("GET", "/queue", "nobody", **ada) == 200
     assert frontend.status("GET", "/internal/logs", "nobody", **ada) == 403
@@ -258,7 +256,8 @@ def test_a_session_opens_what_its_user_may_until_it_is_signed_out(frontend: Fron
         (b'{"user": "ada"}', 400),
         (b"[" * 10_000, 400),
         (b'{"user": "ada", "password": "' + b"x" * 20_000 + b'"}', 400),
-        (b'{"user": "ada\\u0000", "password": "\\ud800"}', 401),
+        (b'{"user": "ada", "password": "\\ud800"}', 400),
+        (b'{"user": "ada\\u0000", "password": "\\u0000"}', 401),
         (b'{"user": "", "password": ""}', 401),
     ],
 )
@@ -321,12 +320,15 @@ def test_behind_a_trusted_proxy_who_fails_often_waits_alone(frontend: Frontend) 
 
 def test_tls_at_the_proxy_makes_the_cookie_one_for_tls(frontend: Frontend) -> None:
     def cookies(address: str) -> list[str]:
-        connection = http.client.HTTPConnection("127.0.0.1", frontend.process.port, 30, source_address=(address, 0))
         body = json.dumps({"user": "ada", "password": password_of("ada")})
         headers = {"Content-Type": "application/json", "X-Forwarded-Proto": "https"}
-        connection.request("POST", "/comfyume/sign-in", body, headers)
-        response = connection.getresponse()
-        return [value for name, value in response.getheaders() if name == "Set-Cookie"]
+        with closing(
+            http.client.HTTPConnection("127.0.0.1", frontend.process.port, 30, source_address=(address, 0))
+        ) as connection:
+            connection.request("POST", "/comfyume/sign-in", body, headers)
+            response = connection.getresponse()
+            response.read()
+            return [value for name, value in response.getheaders() if name == "Set-Cookie"]
 
     assert all("Secure" in cookie for cookie in cookies(PROXY))
     assert not any("Secure" in cookie for cookie in cookies("127.0.0.1"))

@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from comfyume.tests.harness import graphs
 from comfyume.tests.harness.client import Client, RequestRefused
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair
-from comfyume.tests.harness.people import add_users, basic, cookie_of, end_sessions
+from comfyume.tests.harness.people import add_users, basic, cookie_of, end_sessions, wait_until_known
+from comfyume.tests.harness.processes import ComfyProcess
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
 
@@ -212,6 +214,20 @@ def test_an_address_of_ones_own_is_the_same_comfyui_for_nobody_else(
     )
     assert json.loads(at_home.recv())["type"] == "status"
     at_home.close()
+
+
+def test_a_frontend_of_ones_own_serves_nobody_else(workshop: Workshop, comfyui: ComfyInstall, tmp_path: Path) -> None:
+    room = workshop.pair
+    environment = {"COMFYUME_USER": "Ada"}
+    with ComfyProcess(
+        comfyui, tmp_path, mode="frontend", store_url=room.store.url, workshop=room.workshop, env=environment
+    ) as own:
+        wait_until_known(own.address)
+        with Client(own.address, headers=basic("ada")) as ada:
+            assert ada.run(graphs.image(graphs.name()))["status"]["completed"]
+        for name in ("bob", "ines"):
+            stranger = Client(own.address, headers=basic(name), connect=False)
+            assert status_of(lambda stranger=stranger: stranger.queue()) == 403
 
 
 def wait_closed(client: Client) -> None:

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from comfyume.commands.credentials import personal_link
 from comfyume.tests.browser import graphs
 from comfyume.tests.browser.conftest import FIRST_VISIT_IS_OVER, NODE_PACK
-from comfyume.tests.browser.interface import READY, Interface
+from comfyume.tests.browser.interface import PATIENCE, READY, Interface
 from comfyume.tests.harness.client import Client
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair
@@ -100,8 +100,7 @@ def test_after_the_session_has_ended_one_signs_in_and_is_back_at_the_same_work(b
     ada.load(graphs.slow(1, prefix="kept"), "unsaved-work")
     nodes = ada.node_types
     end_sessions(room.store.url, room.workshop, "ada")
-    ada.page.evaluate("() => void window.app.api.fetchApi('/queue').catch(() => null)")
-    expect(ada.page).to_have_url(re.compile("/comfyume/sign-in"))
+    expect(ada.page).to_have_url(re.compile("/comfyume/sign-in"), timeout=PATIENCE)
     fill_in(ada.page, "ada")
     ada.wait(READY)
     assert "unsaved-work" in ada.tabs
@@ -116,9 +115,8 @@ def test_who_signs_out_is_asked_to_sign_in_on_every_browser(browser_of: Open) ->
     for tab in (first, second):
         sign_in(tab, "ada")
     first.page.evaluate("() => void app.extensionManager.command.execute('comfyume.SignOutEverywhere')")
-    expect(first.page).to_have_url(re.compile("/comfyume/sign-in$"))
-    second.page.evaluate("() => void window.app.api.fetchApi('/queue').catch(() => null)")
-    expect(second.page).to_have_url(re.compile("/comfyume/sign-in"))
+    expect(first.page).to_have_url(re.compile("/comfyume/sign-in"))
+    expect(second.page).to_have_url(re.compile("/comfyume/sign-in"), timeout=PATIENCE)
 
 
 def test_two_people_at_one_browser_find_their_own_work(browser_of: Open) -> None:
@@ -190,11 +188,13 @@ ATTACK = """async target => {
   for (const encoding of ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]) {
     for (const path of ["/prompt", "/api/prompt", "/interrupt", "/history", "/upload/image"]) {
       const form = Object.assign(document.createElement("form"),
-        { method: "post", action: target + path, enctype: encoding, target: "sink" });
+        { method: "post", action: target + path, enctype: encoding, target: `sink ${path} ${encoding}` });
+      document.body.append(Object.assign(document.createElement("iframe"), { name: form.target }));
       const field = { name: prompt.slice(0, -1) + ',"x":"', value: '"}' };
       form.append(Object.assign(document.createElement("input"), field));
       document.body.append(form);
       form.submit();
+      await new Promise(resolve => setTimeout(resolve, 50));
     }
   }
   for (const mode of ["no-cors", "cors"]) {
@@ -235,13 +235,14 @@ ATTACK = """async target => {
 }"""
 
 
+@pytest.mark.parametrize("comfyui", ["new"], indirect=True, scope="session")
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "evil.example"])
 def test_a_page_of_another_site_gets_nothing(browser_of: Open, room: Pair, tmp_path: Path, host: str) -> None:
     """127.0.0.1 with another port is the same site to a browser, which sends it the cookie; the others are not."""
     tab = browser_of()
     sign_in(tab, "ada")
     before = tab.page.evaluate("fetch('/api/jobs').then(r => r.json()).then(body => body.jobs.length)")
-    (tmp_path / "index.html").write_text("<!doctype html><iframe name=sink></iframe>")
+    (tmp_path / "index.html").write_text("<!doctype html>")
     attacker = tab.page.context.new_page()
     tried: list[str] = []
     answered: list[tuple[str, int]] = []

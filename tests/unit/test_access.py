@@ -22,6 +22,8 @@ PARTICIPANT, INSTRUCTOR, ANYBODY = Who.PARTICIPANT, Who.INSTRUCTOR, Who.ANYBODY
         ("GET", "/internal/logs", INSTRUCTOR),
         ("GET", "/api/internal/logs/raw", INSTRUCTOR),
         ("GET", "/internal/files/output", PARTICIPANT),
+        ("POST", "/customnode/install/git_url", INSTRUCTOR),
+        ("GET", "/api/v2/manager/queue/status", INSTRUCTOR),
         ("GET", "/comfyume/health", ANYBODY),
         ("PUT", "/comfyume/worker/files/some-job", ANYBODY),
         ("GET", "/free", None),

@@ -100,6 +100,26 @@ def test_one_run_leaves_a_picture_and_no_process(comfyui, short_folder):
     once.wait_until_nothing_runs()
 
 
+@pytest.mark.parametrize("comfyui", ["new"], indirect=True, scope="session")
+def test_a_workshop_with_users_runs_its_first_prompt_as_one_of_them(comfyui, short_folder):
+    state = short_folder / f"users-{time.monotonic_ns()}"
+    Launched(comfyui, state, "--once").process.wait(READY_SECONDS)
+    sheet = state / "credentials.csv"
+    command = [sys.executable, "-c", RUN_COMMANDS, str(ROOT), "users", "--state", str(state)]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("COMFYUME_")}
+    adding = [*command, "add", "ines", "--instructor", "--generate", "--sheet", str(sheet)]
+    added = subprocess.run(adding, env=environ, capture_output=True, text=True, check=False)
+    assert (added.returncode, added.stderr) == (0, "")
+    (state / "first-picture.png").unlink()
+    once = Launched(comfyui, state, "--once")
+    assert once.process.wait(READY_SECONDS) == 0, once.output.read_text()
+    assert (state / "first-picture.png").read_bytes().startswith(PNG)
+    assert list((state / "files" / "output" / "ines").glob("first-picture_00001_.png"))
+    listed = subprocess.run([*command, "list"], env=environ, capture_output=True, text=True, check=True).stdout
+    assert "ines" in listed
+    assert "signed in" not in listed, "the command's own session has ended"
+
+
 def test_ctrl_c_stops_everything(launched):
     with urllib.request.urlopen(f"{launched.url()}/comfyume/health", timeout=10) as response:
         assert response.status == 200

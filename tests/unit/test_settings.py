@@ -142,7 +142,7 @@ def settings_table() -> str:
         choices = typing.get_args(field.annotation)
         if choices and all(isinstance(choice, str) for choice in choices):
             meaning += ": " + ", ".join(f"`{choice}`" for choice in choices)
-        default = DEFAULTS_IN_WORDS.get(name) or (f"`{field.default}`" if field.default not in ((), "") else "none")
+        default = DEFAULTS_IN_WORDS.get(name) or ("none" if field.default in ((), "") else f"`{field.default}`")
         rows.append(f"| `COMFYUME_{name.upper()}` | {meaning} | {default} |")
     return "\n".join(rows)
 
