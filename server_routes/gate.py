@@ -36,6 +36,9 @@ const here = new URL(location.href);
 if (here.hash) here.searchParams.set("arrived", "1");
 location.replace(here);
 </script>"""
+#: While the store does not answer; seconds until the browser asks again.
+WAITING = """<!doctype html><meta http-equiv="refresh" content="3"><title>ComfyUI</title>
+<p>This workshop's store does not answer. The page tries again by itself.</p>"""
 #: Refused routes that are told in the log, once each.
 MOST_TOLD = 200
 
@@ -61,14 +64,14 @@ class Gate:
             if not is_plain(request.path):
                 return web.Response(status=404)
             try:
-                if OWNER not in request:
-                    personal = await self._at_personal_address(request)
-                    if personal is not None:
-                        return personal
                 self._check_origin(request)
                 if request.headers.get("Sec-Fetch-Site") in FOREIGN:
                     return web.Response(text=ARRIVAL, content_type="text/html")
                 who = who_may(request.method, request.path, self._rules)
+                if who is None and OWNER not in request:
+                    personal = await self._at_personal_address(request)
+                    if personal is not None:
+                        return personal
                 if who is not Who.ANYBODY:
                     person = await self._identity.who(request)
                     self._check_may(request, who, person)
@@ -78,9 +81,9 @@ class Gate:
             except NotAllowed as error:
                 return web.json_response(error_body("not_allowed", str(error)), status=403)
             except QueueError as error:
-                return web.json_response(error_body("store_unavailable", STORE_AWAY, str(error)), status=503)
+                return _store_away(request, error)
             response = await handler(request)
-            if not response.prepared:
+            if not response.prepared and (PERSON not in request or request[PERSON].by != "local"):
                 # No page of another site shows this one in a frame, to have its buttons clicked.
                 response.headers.setdefault("X-Frame-Options", "SAMEORIGIN")
             return response
@@ -152,10 +155,21 @@ class Gate:
 
 def _sign_in_first(request: web.Request, message: str) -> web.Response:
     """To a browser that opens a page: the page to sign in, and back from there. To all others: 401."""
-    if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+    if _opens_page(request):
         here = quote(request.get(ADDRESS, request.path_qs), safe="")
         return web.Response(status=302, headers={"Location": f"{SIGN_IN}?next={here}"})
     return web.json_response(error_body("not_signed_in", message), status=401)
+
+
+def _store_away(request: web.Request, error: QueueError) -> web.Response:
+    """Nobody knows who asks: the page that a browser opens tries again until somebody does."""
+    if _opens_page(request):
+        return web.Response(text=WAITING, content_type="text/html", status=503)
+    return web.json_response(error_body("store_unavailable", STORE_AWAY, str(error)), status=503)
+
+
+def _opens_page(request: web.Request) -> bool:
+    return request.method == "GET" and "text/html" in request.headers.get("Accept", "")
 
 
 def _place(address: str) -> tuple[str, int | None]:

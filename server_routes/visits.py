@@ -94,7 +94,8 @@ class Visits:
             log.warning("[comfyume] a prompt was refused: %s", error)
             return error.answer()
         except NotOwn:
-            return web.Response(status=404)
+            # As ComfyUI answers where it looks itself.
+            return web.Response(status=400 if request.method == "POST" else 403)
         except NotAllowed as error:
             return web.json_response(error_body("not_allowed", str(error)), status=403)
         except InvalidJobId as error:

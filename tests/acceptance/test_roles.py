@@ -89,8 +89,14 @@ def test_a_frontend_waits_for_a_store_that_is_not_there_yet(
         with pytest.raises(RequestRefused) as refused:
             client.post("/prompt", {"prompt": graphs.image("early")})
         assert refused.value.status == 503
+        assert client.get("/comfyume/health")["store"] == "away"
+        with pytest.raises(RequestRefused, match="tries again by itself") as page:
+            client.request("GET", "/", headers={"Accept": "text/html"})
+        assert page.value.status == 503
         with store:
             wait_until(lambda: client.get("/comfyume/health")["store"] == "ok")
+            # Who may use it was not known while the store was away.
+            wait_until(lambda: b"<html" in client.request("GET", "/", headers={"Accept": "text/html"}))
             assert client.queue() == {"queue_running": [], "queue_pending": []}
 
 

@@ -299,12 +299,12 @@ class ComfyProcess:
 
 
 def answers(url: str) -> bool:
-    """Say whether the ComfyUI at ``url`` answers HTTP; a refusal (401, 403) is an answer too."""
+    """Say whether the ComfyUI at ``url`` answers HTTP; a refusal is an answer too, also that its store is away."""
     try:
         with urllib.request.urlopen(f"{url}/system_stats", timeout=5):
             return True
     except urllib.error.HTTPError as error:
-        return error.code < 500
+        return error.code in (401, 403, 503)
     except (OSError, ValueError):
         return False
 
