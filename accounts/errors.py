@@ -27,6 +27,10 @@ class SignInFailed(AccountError):
     """The name or the password is wrong; which of them is not told."""
 
 
+class Busy(AccountError):
+    """So many people sign in that this one has to wait; nothing was checked."""
+
+
 class TooManyFailures(AccountError):
     """Too many sign-ins have failed; `seconds` is how long to wait."""
 

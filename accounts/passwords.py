@@ -26,7 +26,8 @@ BCRYPT_BYTES = 72
 READABLE = "abcdefghjkmnpqrstuvwxyz23456789"
 
 _SCRYPT = re.compile(r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)")
-_BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
+#: Of a cost that takes seconds at most.
+_BCRYPT = re.compile(r"\$2[aby]\$(?:0[4-9]|1[0-4])\$[./A-Za-z0-9]{53}")
 
 
 def hashed(password: str) -> str:
@@ -45,7 +46,7 @@ def hashed(password: str) -> str:
 
 def matches(password: str, kept: str) -> bool:
     """Whether this is the password of which `kept` is kept. Blocking, about 0.2 s."""
-    if len(password) > LONGEST:
+    if not password or len(password) > LONGEST:
         return False
     found = _SCRYPT.fullmatch(kept)
     if found is not None:

@@ -17,6 +17,8 @@ from ..job_queue.keys import Keys
 
 #: 256 random bits: nobody guesses one, so the store keeps a plain hash of it.
 TOKEN_BYTES = 32
+#: Browsers on which one user is signed in; the oldest sessions beyond it end.
+MOST_OF_A_USER = 50
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,14 @@ class Sessions:
                 pipeline.set(key, json.dumps(asdict(session)), ex=self._seconds if ends else None)
                 pipeline.sadd(self._keys.sessions_of(user), session.id)
                 await pipeline.execute()
+        await self._end_oldest(user)
         return token
+
+    async def _end_oldest(self, user: str) -> None:
+        """Nobody works on so many browsers; a script that signs in each time would fill the store."""
+        ending = [session for session in await self.of_user(user) if session.ends]
+        for session in ending[:-MOST_OF_A_USER]:
+            await self.end(session)
 
     async def find(self, token: str) -> Session | None:
         """The session of a token, which lives on from now; None if it has ended."""

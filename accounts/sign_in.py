@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import secrets
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
 
 import redis.asyncio
@@ -14,7 +15,7 @@ import redis.asyncio
 from ..job_queue.connection import store_errors
 from ..job_queue.keys import Keys
 from . import passwords
-from .errors import NameRefused, SignInFailed, TooManyFailures, UserUnknown
+from .errors import Busy, NameRefused, SignInFailed, TooManyFailures, UserUnknown
 from .users import User, Users, checked_name
 
 #: Failures within `WINDOW` seconds after which one name from one address waits.
@@ -22,10 +23,12 @@ MOST_FAILURES = 5
 #: The same for all names from one address: a whole room may sit behind one.
 MOST_OF_AN_ADDRESS = 100
 #: And for one name from all addresses.
-MOST_OF_A_NAME = 50
+MOST_OF_A_NAME = 200
 WINDOW = 60
 #: Hashes that are made at once: each takes a core and 32 MiB.
 AT_ONCE = 2
+#: Checks that wait for one another; a room of two hundred that signs in at once takes 20 s.
+MOST_WAITING = 200
 #: Passwords of scripts that are remembered as right, by a keyed digest, so that not each request costs a hash.
 MOST_REMEMBERED = 1_000
 
@@ -43,9 +46,11 @@ class SignIn:
         self._nobody: str | None = None
         self._digest_key = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, str] = OrderedDict()
+        self._under_way: dict[bytes, asyncio.Future[User]] = {}
+        self._waiting = 0
 
     async def check(self, name: str, password: str, address: str) -> User:
-        """The user whose name and password these are.
+        """The user whose name and password these are, with what is kept of the password now.
 
         Args:
             address: where the request comes from.
@@ -53,45 +58,56 @@ class SignIn:
         Raises:
             SignInFailed: they are nobody's.
             TooManyFailures: too many were wrong lately, so they are not looked at.
+            Busy: too many others are being looked at.
         """
-        try:
-            name = checked_name(name)
-        except NameRefused:
-            name = ""
+        name = _name(name)
         counters = [
             (self._keys.failures(f"{name} from {address}"), MOST_FAILURES),
             (self._keys.failures(f"from {address}"), MOST_OF_AN_ADDRESS),
             (self._keys.failures(name), MOST_OF_A_NAME),
         ]
-        await self._refuse_too_many(counters)
+        if self._waiting >= MOST_WAITING:
+            raise Busy("Many people are signing in. Try again in a few seconds.")
+        await self._count_attempt(counters)
+        self._waiting += 1
         try:
-            user = await self._users.get(name)
-        except UserUnknown:
-            user = None
-        # It takes as long for a name that does not exist.
-        if not await self._matches(password, user.password if user is not None else await self._nobodys()):
-            user = None
-        if user is None:
-            await self._note_failure([key for key, _ in counters])
-            raise SignInFailed(WRONG)
-        if not passwords.is_current(user.password):
-            await self._improve(user, password)
+            user = await self._checked(name, password)
+        finally:
+            self._waiting -= 1
+        await self._take_back_attempt([key for key, _ in counters])
         return user
 
     async def check_again(self, name: str, password: str, address: str) -> User:
         """As ``check``, for who sends the password with every request: it is hashed once, then remembered."""
+        name = _name(name)
         digest = hmac.digest(self._digest_key, f"{name}\0{password}".encode(errors="surrogatepass"), hashlib.sha256)
         kept = self._right.get(digest)
         if kept is not None:
-            user = await self._users.get(checked_name(name))
+            user = await self._users.get(name)
             if user.password == kept:
                 self._right.move_to_end(digest)
                 return user
-        user = await self.check(name, password, address)
-        self._right[digest] = (await self._users.get(user.name)).password
+        # Requests of one script come several at once; they are one attempt.
+        if digest not in self._under_way:
+            check = asyncio.ensure_future(self.check(name, password, address))
+            self._under_way[digest] = check
+            check.add_done_callback(lambda done: (self._under_way.pop(digest), done.cancelled() or done.exception()))
+        user = await asyncio.shield(self._under_way[digest])
+        self._right[digest] = user.password
         while len(self._right) > MOST_REMEMBERED:
             self._right.popitem(last=False)
         return user
+
+    async def _checked(self, name: str, password: str) -> User:
+        try:
+            user = await self._users.get(name)
+        except UserUnknown:
+            # It takes as long for a name that does not exist.
+            await self._matches(password, await self._nobodys())
+            raise SignInFailed(WRONG) from None
+        if not await self._matches(password, user.password):
+            raise SignInFailed(WRONG)
+        return user if passwords.is_current(user.password) else await self._improve(user, password)
 
     async def _matches(self, password: str, kept: str) -> bool:
         async with self._slots:
@@ -103,22 +119,40 @@ class SignIn:
                 self._nobody = await asyncio.to_thread(passwords.hashed, secrets.token_urlsafe(16))
         return self._nobody
 
-    async def _improve(self, user: User, password: str) -> None:
+    async def _improve(self, user: User, password: str) -> User:
         async with self._slots:
             better = await asyncio.to_thread(passwords.hashed, password)
         await self._users.improve_hash(user, better)
+        return replace(user, password=better)
 
-    async def _refuse_too_many(self, counters: list[tuple[str, int]]) -> None:
+    async def _count_attempt(self, counters: list[tuple[str, int]]) -> None:
+        """Count an attempt before it is looked at, so that many at once are not all let through."""
         with store_errors():
-            counts = await self._client.mget([key for key, _ in counters])
-            for (key, most), count in zip(counters, counts, strict=True):
-                if count is not None and int(count) >= most:
-                    raise TooManyFailures(max(1, int(await self._client.ttl(key))))
+            async with self._client.pipeline(transaction=True) as pipeline:
+                for key, _ in counters:
+                    pipeline.set(key, 0, ex=WINDOW, nx=True)
+                    pipeline.incr(key)
+                    pipeline.ttl(key)
+                replies = await pipeline.execute()
+        for index, (_, most) in enumerate(counters):
+            count, seconds = replies[3 * index + 1 : 3 * index + 3]
+            if count > most:
+                raise TooManyFailures(max(1, seconds))
 
-    async def _note_failure(self, keys: list[str]) -> None:
+    async def _take_back_attempt(self, keys: list[str]) -> None:
+        """It was none of the failures that are counted."""
         with store_errors():
             async with self._client.pipeline(transaction=True) as pipeline:
                 for key in keys:
+                    # Without a time one that was over meanwhile would be kept for ever.
                     pipeline.set(key, 0, ex=WINDOW, nx=True)
-                    pipeline.incr(key)
+                    pipeline.decr(key)
                 await pipeline.execute()
+
+
+def _name(text: str) -> str:
+    """The name as it is kept; nobody's if it is none."""
+    try:
+        return checked_name(text)
+    except NameRefused:
+        return ""

@@ -6,6 +6,8 @@ node that names a file of a job has one for each content of that file.
 
 from __future__ import annotations
 
+import posixpath
+from collections.abc import Iterator
 from typing import Any
 
 import nodes
@@ -22,13 +24,21 @@ async def _signature(self: Any, dynprompt: Any, node_id: str, *given: Any) -> li
     if marks is None or not dynprompt.has_node(node_id):
         return signature
     node = dynprompt.get_node(node_id)
-    if getattr(nodes.NODE_CLASS_MAPPINGS[node["class_type"]], "OUTPUT_NODE", False):
+    kind = nodes.NODE_CLASS_MAPPINGS[node["class_type"]]
+    if getattr(kind, "OUTPUT_NODE", False) or getattr(kind, "HAS_INTERMEDIATE_OUTPUT", False):
         signature.append(("comfyume: for", marks.user))
     if marks.files:
-        for value in node["inputs"].values():
-            if isinstance(value, str) and value in marks.files:
-                signature.append(("comfyume: content of", value, marks.files[value]))
+        named = {posixpath.normpath(text) for text in _strings(node["inputs"])} & marks.files.keys()
+        signature += [("comfyume: content of", name, marks.files[name]) for name in sorted(named)]
     return signature
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)
 
 
 def install() -> None:

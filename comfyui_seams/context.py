@@ -70,6 +70,7 @@ class Visit:
         data_user: the name under which ComfyUI's user manager keeps their workflows and settings.
         is_instructor: whether they administer the workshop.
         session: id of the session in which they are signed in, if there is one.
+        kept: what is kept of their password, if that came with the request.
         running: the person's jobs that a worker has.
         pending: the person's jobs that wait.
         history: the finished jobs that this request reads, by id, the oldest first.
@@ -85,6 +86,7 @@ class Visit:
     data_user: str
     is_instructor: bool = False
     session: str | None = None
+    kept: str | None = None
     running: list[QueueItem] = field(default_factory=list)
     pending: list[QueueItem] = field(default_factory=list)
     history: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import folder_paths
@@ -51,8 +52,37 @@ def _temp_directory() -> str:
     return str(chosen.temp) if chosen is not None else _own_temp()
 
 
+def _contained(name: str, default_dir: str | None = None) -> tuple[str, bool]:
+    """Where a name in a graph leads, and whether that is in the folder that it names.
+
+    ComfyUI looks at this itself since 0.33; before, a graph could name any file of the machine.
+    """
+    bare, base = folder_paths.annotated_filepath(name)
+    if base is None:
+        base = default_dir if default_dir is not None else folder_paths.get_input_directory()
+    try:
+        real, root = os.path.realpath(os.path.join(base, bare)), os.path.realpath(base)
+    except ValueError:
+        return "", False
+    return os.path.abspath(os.path.join(base, bare)), real == root or real.startswith(root + os.sep)
+
+
+def _get_annotated_filepath(name: str, default_dir: str | None = None) -> str:
+    path, is_contained = _contained(name, default_dir)
+    if not is_contained:
+        raise ValueError(f"Invalid file path: {name!r}")
+    return path
+
+
+def _exists_annotated_filepath(name: str) -> bool:
+    path, is_contained = _contained(name)
+    return is_contained and os.path.exists(path)
+
+
 def install() -> None:
-    """Let the folder getters look at whose request or job it is."""
+    """Let the folder getters look at whose request or job it is, and names in graphs lead nowhere else."""
+    folder_paths.get_annotated_filepath = _get_annotated_filepath
+    folder_paths.exists_annotated_filepath = _exists_annotated_filepath
     folder_paths.get_input_directory = _input_directory
     folder_paths.get_output_directory = _output_directory
     folder_paths.get_temp_directory = _temp_directory

@@ -173,7 +173,8 @@ class WorkshopQueue:
     def delete_history_item(self, id_to_delete: str) -> None:
         """Delete one finished job from the person's history."""
         visit = current_visit.get()
-        if visit is not None:
+        # ComfyUI hands on whatever the request had in its list.
+        if visit is not None and isinstance(id_to_delete, str) and id_to_delete.isascii():
             visit.changes.append(Forget((id_to_delete,)))
 
     # Node packs read these.

@@ -37,6 +37,11 @@ def add_route(method: str, path: str, handler: Handler) -> None:
     PromptServer.instance.app.router.add_route(method, path, handler)
 
 
+def allows_other_origins() -> bool:
+    """Whether ComfyUI was told to answer pages of other sites."""
+    return bool(args.enable_cors_header)
+
+
 async def serve_at(request: web.Request, raw_path: str, **notes: Any) -> web.StreamResponse:
     """Answer a request as if it had been sent to another address of this server, through all middlewares.
 

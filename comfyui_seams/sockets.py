@@ -75,10 +75,9 @@ def user_of(sid: str) -> str | None:
     return visit.user if visit is not None else None
 
 
-def sessions() -> dict[str, str]:
-    """The session of each open socket that has one, by client id."""
-    visits: dict[str, Visit] = PromptServer.instance.sockets.visits
-    return {sid: visit.session for sid, visit in visits.items() if visit.session is not None}
+def visits() -> dict[str, Visit]:
+    """The request that each open socket came with, by client id."""
+    return dict(PromptServer.instance.sockets.visits)
 
 
 def connected() -> list[str]:

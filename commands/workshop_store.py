@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,5 +60,6 @@ def found_store(options: argparse.Namespace) -> Iterator[tuple[str, Settings]]:
                 "There is no workshop yet: start ComfyUI with comfyume once, or name the store with COMFYUME_REDIS_URL."
             )
         folder = system / "store"
+    print(f"The workshop in {folder.parent}", file=sys.stderr)
     with running_store(folder) as url:
         yield url, settings

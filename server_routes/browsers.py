@@ -11,7 +11,7 @@ from ..job_queue.keys import Keys
 from .identity import NotAllowed
 
 #: Seconds for which an id that nobody connects with stays somebody's.
-REMEMBERED = 7 * 24 * 3600
+REMEMBERED = 24 * 3600
 #: Characters of the longest id; ComfyUI makes ones of 36.
 LONGEST_ID = 128
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 import socket
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -39,6 +40,10 @@ location.replace(here);
 #: While the store does not answer; seconds until the browser asks again.
 WAITING = """<!doctype html><meta http-equiv="refresh" content="3"><title>ComfyUI</title>
 <p>This workshop's store does not answer. The page tries again by itself.</p>"""
+#: Where a worker fetches and brings files.
+WORKERS = re.compile("/comfyume/worker/files/[^/]+")
+#: Answers that are each person's own at the same address, but no JSON, which nobody keeps.
+PERSONS_FILES = re.compile(r"(?:/api)?/(?:view|userdata(?:/.*)?|user\.css)")
 #: Refused routes that are told in the log, once each.
 MOST_TOLD = 200
 
@@ -58,22 +63,21 @@ class Gate:
 
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if request.path.startswith("/comfyume/worker/"):
-                # Workers are no browsers, and come with a claim, which their routes check.
-                return await handler(request)
             if not is_plain(request.path):
                 return web.Response(status=404)
+            if WORKERS.fullmatch(request.path):
+                # Workers are no browsers, and come with a claim, which their routes check.
+                return await handler(request)
             try:
-                self._check_origin(request)
-                if request.headers.get("Sec-Fetch-Site") in FOREIGN:
+                if self._check_origin(request):
                     return web.Response(text=ARRIVAL, content_type="text/html")
                 who = who_may(request.method, request.path, self._rules)
-                if who is None and OWNER not in request:
-                    personal = await self._at_personal_address(request)
-                    if personal is not None:
-                        return personal
                 if who is not Who.ANYBODY:
                     person = await self._identity.who(request)
+                    if who is None and OWNER not in request:
+                        personal = await self._at_personal_address(request)
+                        if personal is not None:
+                            return personal
                     self._check_may(request, who, person)
                     request[PERSON] = person
             except NotSignedIn as error:
@@ -81,11 +85,11 @@ class Gate:
             except NotAllowed as error:
                 return web.json_response(error_body("not_allowed", str(error)), status=403)
             except QueueError as error:
-                return _store_away(request, error)
+                log.debug("who asks is not known: %s", error)
+                return _store_away(request)
             response = await handler(request)
-            if not response.prepared and (PERSON not in request or request[PERSON].by != "local"):
-                # No page of another site shows this one in a frame, to have its buttons clicked.
-                response.headers.setdefault("X-Frame-Options", "SAMEORIGIN")
+            if not response.prepared and self._identity.has_users:
+                _guard_answer(request, response)
             return response
 
         return guard
@@ -95,36 +99,53 @@ class Gate:
         path, mark, query = request.raw_path.partition("?")
         first, slash, rest = path[1:].partition("/")
         name = unquote(first).lower()
-        if not await self._identity.is_user(name):
+        if not self._identity.is_user(name):
             return None
         if not slash:
             # What the page asks for stands relative to the address of a folder.
             return web.Response(status=302, headers={"Location": f"/{first}/{mark}{query}"})
-        return await server.serve_at(request, f"/{rest}{mark}{query}", **{OWNER: name, ADDRESS: request.path_qs})
+        address = f"/{rest.lstrip('/')}{mark}{query}"
+        return await server.serve_at(request, address, **{OWNER: name, ADDRESS: request.path_qs})
 
-    def _check_origin(self, request: web.Request) -> None:
+    def _check_origin(self, request: web.Request) -> bool:
+        """Look where a request comes from.
+
+        Returns:
+            Whether somebody followed a link on another site to a page of ours.
+
+        Raises:
+            NotAllowed: a page of another site sends it, or it is for a name that nobody gave to this workshop.
+        """
         host = _place(f"//{request.headers.get('Host', '')}")
         name = host[0]
         if name not in self._hosts and not _is_address(name) and not name.endswith(".localhost"):
             raise NotAllowed(
                 f"This workshop is not known as {name}. Whoever runs it can allow it: COMFYUME_HOSTS={name}"
             )
+        if server.allows_other_origins() and not self._identity.has_users:
+            # One person on their own machine, who told ComfyUI so.
+            return False
         origin = request.headers.get("Origin")
         if origin is not None:
             if not origin.startswith(("http://", "https://")) or _place(origin) != host:
                 raise NotAllowed("This request comes from a page of another site.")
-        elif request.headers.get("Sec-Fetch-Site") in FOREIGN:
-            is_link = request.method == "GET" and request.headers.get("Sec-Fetch-Dest") == "document"
-            if not is_link:
-                raise NotAllowed("This request comes from a page of another site.")
+            return False
+        if request.headers.get("Sec-Fetch-Site") not in FOREIGN:
+            return False
+        # A link may lead to a page, and to nothing that an instructor's click would do.
+        is_link = request.method == "GET" and request.headers.get("Sec-Fetch-Dest") == "document"
+        first = request.path[1:].removesuffix("/").lower()
+        if not is_link or not (request.path in ("/", SIGN_IN) or self._identity.is_user(first)):
+            raise NotAllowed("This request comes from a page of another site.")
+        return True
 
     def _check_may(self, request: web.Request, who: Who | None, person: Person) -> None:
         if person.by == "local":
             # One person on their own machine, as without this extension.
             return
-        owner = request.get(OWNER) or self._owner or person.name
-        if owner != person.name:
-            raise NotAllowed(f"This is the ComfyUI of {owner}, and you are signed in as {person.name}.")
+        for owner in (self._owner, request.get(OWNER)):
+            if owner and owner != person.name:
+                raise NotAllowed(f"This is the ComfyUI of {owner}, and you are signed in as {person.name}.")
         if who is None:
             self._tell(request)
             raise NotAllowed("This address is not open to the people of this workshop.")
@@ -142,8 +163,10 @@ class Gate:
     def _tell(self, request: web.Request) -> None:
         """A node pack's route that nobody has classified: whoever runs the workshop wants to know."""
         resource = request.match_info.route.resource
-        route = (request.method, resource.canonical if resource is not None else "")
-        if route[1] and route not in self._told and len(self._told) < MOST_TOLD:
+        path = resource.canonical.removeprefix("/api") if resource is not None else ""
+        # As it has to be written: a regular expression.
+        route = (request.method, re.sub(r"\\?\{[^}]*\}", "[^/]+", path))
+        if path and route not in self._told and len(self._told) < MOST_TOLD:
             self._told.add(route)
             log.warning(
                 "[comfyume] %s %s is refused, since nobody has said who may use it. If all may: "
@@ -161,11 +184,21 @@ def _sign_in_first(request: web.Request, message: str) -> web.Response:
     return web.json_response(error_body("not_signed_in", message), status=401)
 
 
-def _store_away(request: web.Request, error: QueueError) -> web.Response:
+def _guard_answer(request: web.Request, response: web.StreamResponse) -> None:
+    """What browsers and caches on the way must know of an answer to one of several people."""
+    # No page of another site shows this one in a frame, to have its buttons clicked.
+    response.headers.setdefault("X-Frame-Options", "SAMEORIGIN")
+    if PERSONS_FILES.fullmatch(request.path):
+        # Another person's file may have the same address, also in the same browser.
+        response.headers["Cache-Control"] = "private, no-cache"
+        response.headers["Vary"] = "Cookie, Authorization"
+
+
+def _store_away(request: web.Request) -> web.Response:
     """Nobody knows who asks: the page that a browser opens tries again until somebody does."""
     if _opens_page(request):
         return web.Response(text=WAITING, content_type="text/html", status=503)
-    return web.json_response(error_body("store_unavailable", STORE_AWAY, str(error)), status=503)
+    return web.json_response(error_body("store_unavailable", STORE_AWAY), status=503)
 
 
 def _opens_page(request: web.Request) -> bool:

@@ -19,7 +19,7 @@ from ..accounts.errors import AccountError, SignInFailed, UserUnknown
 from ..accounts.sessions import Session, Sessions, session_id
 from ..accounts.sign_in import SignIn
 from ..accounts.users import User, Users
-from ..job_queue.errors import StoreUnavailable
+from ..job_queue.errors import QueueError, StoreUnavailable
 from ..job_queue.keys import Keys
 from ..settings import Settings
 
@@ -34,6 +34,8 @@ FRESH_WITHOUT_STORE = 3600.0
 MOST_SESSIONS = 5_000
 #: Seconds for which a store that did not answer is not asked again: each time may take as long as a request may wait.
 PAUSE = 2.0
+#: Seconds to wait for its word on a session that was known.
+PATIENCE = 1.0
 
 
 class NotSignedIn(Exception):
@@ -51,12 +53,14 @@ class Person:
     Attributes:
         by: how it is known: ``cookie``, ``token``, ``password``, ``proxy``, or ``local`` where nobody signs in.
         session: the session, if there is one.
+        kept: what is kept of the password, if that was sent.
     """
 
     name: str
     is_instructor: bool
     by: str
     session: Session | None = None
+    kept: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,8 @@ class Identity:
         self._proxies = tuple(ipaddress.ip_network(text) for text in settings.trusted_proxies)
         self._known: dict[str, User] | None = None
         self._known_until = float("-inf")
-        self._reading = asyncio.Lock()
+        self._asked = self._told = 0
+        self._reading: asyncio.Future[None] | None = None
         self._sessions: OrderedDict[str, _Kept] = OrderedDict()
         self._generation = 0
 
@@ -95,6 +100,11 @@ class Identity:
         """Users or sessions have changed: ask the store anew."""
         self._known_until = float("-inf")
         self._generation += 1
+
+    @property
+    def has_users(self) -> bool:
+        """Whether people sign in here, as far as is known."""
+        return bool(self._known)
 
     async def who(self, request: web.Request) -> Person:
         """Who sends a request.
@@ -114,7 +124,7 @@ class Identity:
         kind, _, words = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() == "basic":
             user = await self._by_password(words, self.address_of(request))
-            return Person(user.name, user.is_instructor, "password")
+            return Person(user.name, user.is_instructor, "password", kept=user.password)
         by, token = (
             ("token", words.strip()) if kind.lower() == "bearer" else ("cookie", request.cookies.get(self.cookie))
         )
@@ -123,13 +133,9 @@ class Identity:
             raise NotSignedIn("Sign in first." if not token else "You are not signed in any more. Sign in again.")
         return self._person(users, session.user, by, session)
 
-    async def is_user(self, name: str) -> bool:
-        """Whether there is a user of this name.
-
-        Raises:
-            QueueError: the store does not tell.
-        """
-        return name in await self._users()
+    def is_user(self, name: str) -> bool:
+        """Whether there is a user of this name, as far as is known."""
+        return name in (self._known or {})
 
     def address_of(self, request: web.Request) -> str:
         """Where a request comes from: behind trusted proxies, the last address that is none of theirs."""
@@ -146,21 +152,34 @@ class Identity:
         return request.secure
 
     async def _users(self) -> dict[str, User]:
-        if self._known is not None and time.monotonic() < self._known_until:
-            return self._known
-        async with self._reading:
-            asked = time.monotonic()
-            if self._known is not None and asked < self._known_until:
-                return self._known
-            # A change that is told while the answer is under way sets this back again.
-            self._known_until = asked + FRESH
-            try:
-                self._known = await self.users.all()
-            except BaseException as error:
-                self._known_until = time.monotonic() + PAUSE
-                if self._known is None or not isinstance(error, StoreUnavailable):
-                    raise
-            return self._known
+        """The users, as last told; nobody waits for a store that hangs once they are known."""
+        if self._known is None:
+            return await self.read_users()
+        if time.monotonic() > self._known_until and (self._reading is None or self._reading.done()):
+            self._reading = asyncio.ensure_future(self._read_again())
+        return self._known
+
+    async def read_users(self) -> dict[str, User]:
+        """The users, as the store tells now.
+
+        Raises:
+            QueueError: it does not.
+        """
+        self._asked += 1
+        number = self._asked
+        users = await self.users.all()
+        if number > self._told:
+            # No later answer has come first.
+            self._told = number
+            self._known, self._known_until = users, time.monotonic() + FRESH
+        return users
+
+    async def _read_again(self) -> None:
+        try:
+            await self.read_users()
+        except QueueError as error:
+            self._known_until = time.monotonic() + PAUSE
+            log.debug("who the users are is not known anew: %s", error)
 
     async def _session(self, token: str) -> Session | None:
         name = session_id(token)
@@ -169,8 +188,9 @@ class Identity:
         if kept is not None and now < kept.until and kept.generation == generation:
             return kept.session
         try:
-            session = await self.sessions.find(token)
-        except StoreUnavailable:
+            asking = self.sessions.find(token)
+            session = await (asking if kept is None else asyncio.wait_for(asking, PATIENCE))
+        except (StoreUnavailable, asyncio.TimeoutError):
             # What people look at should not vanish with the store; what they send to it is refused there.
             if kept is None or now - kept.seen > FRESH_WITHOUT_STORE:
                 raise

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,17 @@ def check_view(query: Mapping[str, str], folders: Folders) -> None:
     Raises:
         NotOwn: it is elsewhere.
     """
-    _check(folders, query.get("filename", ""), query.get("type", "output"), query.get("subfolder", ""))
+    name, subfolder = query.get("filename", ""), query.get("subfolder", "")
+    if name.startswith("blake3:"):
+        # By content, whosever it is.
+        raise NotOwn
+    # As written: the system follows a link before it goes up from there.
+    _check(
+        folders,
+        name,
+        query.get("type", "output"),
+        lambda root, bare: os.path.join(root, subfolder, os.path.basename(bare)),
+    )
 
 
 def check_upload(post: Mapping[str, Any], folders: Folders) -> None:
@@ -39,15 +49,24 @@ def check_upload(post: Mapping[str, Any], folders: Folders) -> None:
     """
     image = post.get("image")
     name = image.filename if isinstance(image, FileField) else ""
-    _check(folders, name, _text(post.get("type")) or "input", _text(post.get("subfolder")), is_whole=True)
+    kind, subfolder = _text(post.get("type")) or "input", _text(post.get("subfolder"))
+    root = dict(folders).get(kind)
+    path = os.path.join(str(root), os.path.normpath(subfolder), name)
+    if root is not None and ("\0" in path or not _is_below(path, str(root))):
+        raise NotOwn
     try:
         original = json.loads(_text(post.get("original_ref")) or "{}")
     except ValueError:
         # The handler will say what is wrong with it.
         return
     if isinstance(original, dict) and original.get("filename"):
-        kind, subfolder = original.get("type", "output"), original.get("subfolder", "")
-        _check(folders, str(original["filename"]), str(kind), str(subfolder), is_whole=True)
+        below = str(original.get("subfolder", ""))
+        _check(
+            folders,
+            str(original["filename"]),
+            str(original.get("type", "output")),
+            lambda root, bare: os.path.join(root, below, bare),
+        )
 
 
 def own_entries(listing: Sequence[Any], folder: Path) -> list[Any]:
@@ -65,16 +84,28 @@ def own_entries(listing: Sequence[Any], folder: Path) -> list[Any]:
     return [entry for entry in listing if _is_below(os.path.join(folder, name_of(entry)), str(folder))]
 
 
-def _check(folders: Folders, name: str, kind: str, subfolder: str, *, is_whole: bool = False) -> None:
-    for annotated in KINDS:
+def check_preview(name: str) -> None:
+    """Look at which model's preview is asked for; older ComfyUI looks at nothing.
+
+    Raises:
+        NotOwn: it is none below a folder of models.
+    """
+    if name.startswith("/") or not is_plain(name):
+        raise NotOwn
+
+
+def _check(folders: Folders, name: str, kind: str, path_of: Callable[[str, str], str]) -> None:
+    # As ComfyUI's annotated_filepath has it.
+    for annotated in ("output", "input", "temp"):
         if name.endswith(f"[{annotated}]"):
-            kind, name = annotated, name[: -len(annotated) - 2].rstrip()
+            kind, name = annotated, name[: -len(annotated) - 3]
+            break
     if kind not in KINDS or not name:
         # There is no such folder or file, as the handler will say.
         return
-    root = dict(folders)[kind]
-    path = os.path.join(root, os.path.normpath(subfolder), name if is_whole else os.path.basename(name))
-    if "\0" in path or not _is_below(path, str(root)):
+    root = str(dict(folders)[kind])
+    path = path_of(root, name)
+    if "\0" in path or not _is_below(path, root):
         raise NotOwn
 
 
@@ -89,4 +120,4 @@ def _text(value: Any) -> str:
 
 def is_plain(path: str) -> bool:
     """Whether an address, decoded, has no part that means another folder, on any system."""
-    return "\0" not in path and "\\" not in path and not {".", ".."} & set(path.split("/"))
+    return "\0" not in path and "\\" not in path and "//" not in path and not {".", ".."} & set(path.split("/"))

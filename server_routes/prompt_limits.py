@@ -18,6 +18,8 @@ from .native_shapes import error_body
 MOST_BYTES = 4 * 1024 * 1024
 #: Bytes above which a body is large: what is done with it takes longer than a change of thread.
 LARGE = 64 * 1024
+#: Bytes of any other body that is read in one piece.
+MOST_SMALL_BYTES = 512 * 1024
 #: Values in a body, by the commas and brackets in it: the workflow and the graph of about 1,500 nodes.
 MOST_VALUES = 120_000
 #: Nodes of a graph, and how many of them are checked without a change of thread.
@@ -26,7 +28,7 @@ FEW_NODES = 200
 
 
 class PromptRefused(Exception):
-    """What was posted is no prompt, or too large to be one."""
+    """What was posted is no prompt, or too large to be one or whatever else it should be."""
 
     def __init__(self, status: int, kind: str, message: str, details: str = "") -> None:
         super().__init__(message)
@@ -56,6 +58,21 @@ async def check_size(request: web.Request) -> bool:
         message = f"A prompt and its workflow may have {MOST_VALUES:,} values here, and this has more."
         raise PromptRefused(413, "prompt_too_large", message)
     return len(body) > LARGE
+
+
+def check_small(request: web.Request) -> None:
+    """Look at a body that is no prompt before it is read.
+
+    Raises:
+        PromptRefused: it is too large, or does not say how large it is.
+    """
+    if not request.can_read_body:
+        return
+    if request.content_length is None:
+        raise PromptRefused(411, "length_required", "Say how long the body is: send a Content-Length.")
+    if request.content_length > MOST_SMALL_BYTES:
+        message = f"This may have {MOST_SMALL_BYTES // 1024} KiB here, and it is larger."
+        raise PromptRefused(413, "body_too_large", message)
 
 
 def _too_large() -> PromptRefused:

@@ -106,9 +106,10 @@ class Relay:
         """Hold a job's events back until ``answered``: nobody hears of a prompt before the answer to its submit."""
         self._unanswered.setdefault(job_id, [])
 
-    async def answered(self, job_id: str, user: str) -> None:
-        """The response to the submit is out; let the job's events go."""
-        self._awaited[job_id] = user
+    async def answered(self, job_id: str, user: str | None) -> None:
+        """The response to the submit is out; let the job's events go. None for a submit that was not stored."""
+        if user is not None:
+            self._awaited[job_id] = user
         _shorten(self._awaited, MOST_AWAITED)
         for batch in self._unanswered.pop(job_id, []):
             await self._pass_on(batch)
@@ -274,6 +275,10 @@ class Relay:
 
     async def greet(self, sid: str) -> None:
         """Tell a browser that has just connected what its running jobs have done so far, and which have ended."""
+        for known, mailbox in list(self._mailboxes.items()):
+            if sockets.socket_of(known) is not mailbox.socket:
+                mailbox.close()
+                del self._mailboxes[known]
         self._mailbox(sid)
         self._held.setdefault(sid, [])
         self._spawn(self._retell(sid))

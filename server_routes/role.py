@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 from collections.abc import Callable, Coroutine
@@ -12,9 +13,11 @@ from typing import Any
 from aiohttp import WSCloseCode, web
 
 from .. import workshop_secret
+from ..accounts.users import User
 from ..blobs.delivery_notes import DeliveryNotes
 from ..blobs.store import BlobFolder
 from ..comfyui_seams import folders, interrupts, model_lists, server, sockets, user_files, validation
+from ..comfyui_seams.context import Visit
 from ..job_queue.catalogue import CatalogueStore
 from ..job_queue.connection import connect_async, connect_listening
 from ..job_queue.errors import QueueError
@@ -115,16 +118,16 @@ class Frontend:
     async def _look_who_is_here(self) -> None:
         """Users or sessions have changed, or may have: whoever was signed out hears nothing more."""
         self._identity.refresh()
-        ids = sockets.sessions()
+        visits = sockets.visits()
         try:
-            live = await self._identity.sessions.are_live(list(set(ids.values())))
+            users = await self._identity.read_users()
+            ids = {visit.session for visit in visits.values() if visit.session is not None}
+            live = await self._identity.sessions.are_live(list(ids))
         except QueueError as error:
             log.debug("who is signed out is not known: %s", error)
             return
-        for sid, session in ids.items():
-            socket = sockets.socket_of(sid)
-            if not live[session] and socket is not None:
-                await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"signed out")
+        gone = [sid for sid, visit in visits.items() if not _is_here(visit, users, live)]
+        await asyncio.gather(*(_close(socket) for sid in gone if (socket := sockets.socket_of(sid)) is not None))
 
     async def _configure(self) -> None:
         """Settle how the queue is worked off: by the mode that the settings name, else as before."""
@@ -149,6 +152,21 @@ class Frontend:
                 log.warning("[comfyume] the worker of job %s was lost; the job is queued again", job_id)
             for job_id in quarantined:
                 log.error("[comfyume] job %s lost too many workers and is not tried again", job_id)
+
+
+def _is_here(visit: Visit, users: dict[str, User], live: dict[str, bool]) -> bool:
+    """Whether the person of a socket may still hear what it brings."""
+    if visit.user == LOCAL_USER:
+        return not users
+    if visit.user not in users or (visit.session is not None and not live[visit.session]):
+        return False
+    return visit.kept is None or visit.kept == users[visit.user].password
+
+
+async def _close(socket: web.WebSocketResponse) -> None:
+    """Close a socket, but wait for nobody who does not listen."""
+    with contextlib.suppress(asyncio.TimeoutError, ConnectionError):
+        await asyncio.wait_for(socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"signed out"), 5)
 
 
 async def _logged(work: Coroutine[Any, Any, None]) -> None:

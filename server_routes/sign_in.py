@@ -8,7 +8,8 @@ from pathlib import Path
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from ..accounts.errors import SignInFailed, TooManyFailures
+from ..accounts.errors import Busy, SignInFailed, TooManyFailures, UserUnknown
+from ..accounts.users import User
 from ..comfyui_seams import server
 from ..job_queue.errors import QueueError
 from .gate import PERSON, SIGN_IN
@@ -62,7 +63,8 @@ class SignInRoutes:
 
     async def sign_in(self, request: web.Request) -> web.StreamResponse:
         """Check ``{"user", "password"}`` and begin a session; 401 if they are wrong, 429 after too many that were."""
-        if (request.content_length or 0) > MOST_BYTES or request.content_type != "application/json":
+        length = request.content_length
+        if length is None or length > MOST_BYTES or request.content_type != "application/json":
             return _error(400, "invalid_sign_in", "Send a name and a password as JSON.")
         try:
             given = Credentials.model_validate_json(await request.read())
@@ -71,9 +73,12 @@ class SignInRoutes:
         address = self._identity.address_of(request)
         try:
             user = await self._identity.sign_in.check(given.user, given.password, address)
-            token = await self._identity.sessions.begin(user.name, _label(request, address))
-        except SignInFailed as error:
+            token = await self._begin(user, _label(request, address))
+            await self._end_former(request)
+        except (SignInFailed, UserUnknown) as error:
             return _error(401, "sign_in_failed", str(error))
+        except Busy as error:
+            return _error(429, "busy", str(error))
         except TooManyFailures as error:
             response = _error(429, "too_many_failures", str(error))
             response.headers["Retry-After"] = str(error.seconds)
@@ -91,13 +96,27 @@ class SignInRoutes:
             )
         return response
 
-    async def sign_out(self, request: web.Request) -> web.StreamResponse:
-        """End this browser's session."""
-        token = request.cookies.get(self._identity.cookie)
-        try:
-            session = await self._identity.sessions.find(token) if token else None
+    async def _begin(self, user: User, label: str) -> str:
+        token = await self._identity.sessions.begin(user.name, label)
+        # The password may have been changed while it was looked at: then the sessions of the old one have ended before.
+        if (await self._identity.users.get(user.name)).password != user.password:
+            session = await self._identity.sessions.find(token)
             if session is not None:
                 await self._identity.sessions.end(session)
+            raise SignInFailed("The name or the password is wrong.")
+        return token
+
+    async def _end_former(self, request: web.Request) -> None:
+        """The session that this browser had: it forgets it now."""
+        token = request.cookies.get(self._identity.cookie)
+        session = await self._identity.sessions.find(token) if token else None
+        if session is not None:
+            await self._identity.sessions.end(session)
+
+    async def sign_out(self, request: web.Request) -> web.StreamResponse:
+        """End this browser's session."""
+        try:
+            await self._end_former(request)
         except QueueError:
             return _error(503, "store_unavailable", STORE_AWAY)
         self._identity.refresh()

@@ -120,6 +120,9 @@ def named_files(names: set[str], folders: Folders) -> Iterator[tuple[str, str, P
             # Too long for a file name: it is some other text.
             continue
         for file in _files_of(path):
+            if not file.resolve().is_relative_to(root):
+                # A link in a folder.
+                continue
             relative = os.path.relpath(root / bare / file.relative_to(path) if path.is_dir() else root / bare, root)
             key = (kind, relative.replace(os.sep, "/"))
             if key not in seen:

@@ -22,10 +22,10 @@ from .browsers import Browsers
 from .gate import PERSON
 from .identity import LOCAL_USER, NotAllowed, Person
 from .native_shapes import STORE_AWAY, error_body, history_entry, json_of, queue_item
-from .own_files import NotOwn, check_view, own_entries
+from .own_files import NotOwn, check_preview, check_view, own_entries
 from .people import People, data_user
 from .pictures import Pictures
-from .prompt_limits import PromptRefused, check_size, no_prompt
+from .prompt_limits import PromptRefused, check_size, check_small, no_prompt
 from .relay import Relay
 from .submissions import Submissions
 
@@ -35,6 +35,10 @@ log = logging.getLogger("comfyume")
 NATIVE_MODULES = ("server", "app.", "api_server.", "aiohttp.", "middleware.")
 #: Finished jobs that a node pack's own route gets to see.
 HISTORY_FOR_PACKS = 64
+
+
+#: Whose handlers read JSON in one piece, during which nobody else is answered.
+SMALL_BODIES = re.compile("/(?:queue|history|interrupt|free|users|settings(?:/.*)?|jobs/.*)")
 
 
 class Visits:
@@ -74,9 +78,10 @@ class Visits:
         if not self._people.are_made(user):
             await asyncio.to_thread(self._people.make_folders, user)
         session = person.session.id if person.session is not None else None
-        visit = Visit(user, self._people.folders_of(user), data_user(user), person.is_instructor, session)
+        visit = Visit(user, self._people.folders_of(user), data_user(user), person.is_instructor, session, person.kept)
         token = current_visit.set(visit)
         submitted: list[str] = []
+        is_stored = False
         try:
             await self._prepare(request, visit)
             response = await self._handle(request, handler, visit)
@@ -85,6 +90,7 @@ class Visits:
                 for job_id in submitted:
                     self._relay.expect(job_id)
                 await self._store(visit)
+                is_stored = True
             if submitted:
                 # The answer goes out here, so that no event of the job can overtake it.
                 await response.prepare(request)
@@ -113,7 +119,7 @@ class Visits:
         finally:
             current_visit.reset(token)
             for job_id in submitted:
-                await self._relay.answered(job_id, visit.user)
+                await self._relay.answered(job_id, visit.user if is_stored else None)
 
     async def _handle(self, request: web.Request, handler: Handler, visit: Visit) -> web.StreamResponse:
         """Let ComfyUI answer. What it stumbles over in a prompt is the prompt's fault."""
@@ -144,6 +150,8 @@ class Visits:
 
     async def _prepare(self, request: web.Request, visit: Visit) -> None:
         path = request.path.removeprefix("/api")
+        if SMALL_BODIES.fullmatch(path):
+            check_small(request)
         asked = "GET" if request.method == "HEAD" else request.method
         for method, pattern, preparation in self.PREPARATIONS:
             if asked == method and pattern.fullmatch(path):
@@ -194,8 +202,7 @@ class Visits:
 
     async def _read_history(self, request: web.Request, visit: Visit) -> None:
         """ComfyUI's paging: the last ``max_items`` without an offset, else ``max_items`` from the offset on."""
-        limit = _number(request.query.get("max_items"))
-        offset = _number(request.query.get("offset"))
+        limit, offset = (_number(request.query.get(name)) for name in ("max_items", "offset"))
         start, stop = 0, -1
         if offset is not None and offset >= 0:
             start = offset
@@ -223,6 +230,9 @@ class Visits:
     async def _check_view(self, request: web.Request, visit: Visit) -> None:
         check_view(request.query, visit.folders)
 
+    async def _check_preview(self, request: web.Request, _visit: Visit) -> None:
+        check_preview(request.match_info.get("filename", ""))
+
     async def _read_nothing(self, _request: web.Request, _visit: Visit) -> None:
         return
 
@@ -236,6 +246,7 @@ class Visits:
         for method, pattern, preparation in (
             ("GET", "/ws", _connect),
             ("GET", "/view", _check_view),
+            ("GET", "/experiment/models/preview/.*", _check_preview),
             ("GET", "/prompt", _read_count),
             ("POST", "/prompt", _check_size),
             ("GET", "/queue", _read_queue),
@@ -319,7 +330,8 @@ def note_order(body: dict[str, Any]) -> dict[str, Any]:
 
 def _number(text: str | None) -> int | None:
     try:
-        return int(text) if text is not None else None
+        # The store counts no further.
+        return max(-(2**31), min(2**31, int(text))) if text is not None else None
     except ValueError:
         # ComfyUI's handler will say what is wrong with it.
         return None

@@ -160,7 +160,7 @@ def test_a_packs_route_is_refused_until_somebody_says_who_may_use_it(frontend: F
             assert frontend.status("GET", f"{prefix}{filled(UNCLASSIFIED)}", name) == 403
             assert frontend.status("GET", f"{prefix}{OPENED}", name) == 200
     log = frontend.process.log.read_text()
-    assert f'COMFYUME_ROUTES="participant GET {UNCLASSIFIED}"' in log
+    assert 'COMFYUME_ROUTES="participant GET /cfm/unclassified/[^/]+"' in log
 
 
 @pytest.mark.parametrize(
@@ -232,6 +232,8 @@ def test_what_our_own_page_sends_is_taken(frontend: Frontend) -> None:
     for path in ("/", "/comfyume/sign-in"):
         assert frontend.status("GET", path, "nobody", **link) == 200, "a link on another site leads here"
         assert frontend.status("POST", path, "nobody", **link) == 403
+    for path in ("/queue", "/internal/logs", "/manager/reboot", "/userdata/a.json"):
+        assert frontend.status("GET", path, "ines", **link) == 403, "a link leads to pages alone"
 
 
 def test_a_session_opens_what_its_user_may_until_it_is_signed_out(frontend: Frontend) -> None:
@@ -259,6 +261,7 @@ def test_a_session_opens_what_its_user_may_until_it_is_signed_out(frontend: Fron
         (b'{"user": "ada", "password": "\\ud800"}', 400),
         (b'{"user": "ada\\u0000", "password": "\\u0000"}', 401),
         (b'{"user": "", "password": ""}', 401),
+        (b'{"user": "ines", "password": ""}', 401),
     ],
 )
 def test_what_is_no_sign_in_is_answered_and_signs_nobody_in(frontend: Frontend, body: bytes, status: int) -> None:
@@ -274,6 +277,39 @@ def test_a_cookies_form_post_without_an_origin_is_refused(frontend: Frontend) ->
     _, ada = frontend.sign_in("ada")
     for kind, status in (("text/plain", 403), ("application/x-www-form-urlencoded", 403), ("application/json", 200)):
         assert frontend.status("POST", "/interrupt", "nobody", **ada, **{"Content-Type": kind}) == status
+
+
+@pytest.mark.parametrize("path", ["/queue", "/history", "/settings", "/api/settings/some", "/interrupt"])
+def test_a_body_that_takes_long_to_read_is_refused(frontend: Frontend, path: str) -> None:
+    with closing(http.client.HTTPConnection("127.0.0.1", frontend.process.port, timeout=30)) as connection:
+        body = b'{"delete": [' + b'"x",' * 200_000 + b'"x"]}'
+        connection.request("POST", path, body, {"Content-Type": "application/json", **PEOPLE["ada"]})
+        assert connection.getresponse().status == 413
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/history?max_items=99999999999999999999&offset=-99999999999999999999", b""),
+        ("POST", "/history", b'{"delete": [null, true, 1, "\\ud800", "none"]}'),
+        ("POST", "/queue", b'{"delete": [null, true, 1, "\\ud800", "none"]}'),
+        ("GET", "/ada//[/x", b""),
+        ("GET", "/view?filename=blake3:00", b""),
+    ],
+)
+def test_odd_requests_end_in_no_error_of_the_server(frontend: Frontend, method: str, path: str, body: bytes) -> None:
+    with closing(http.client.HTTPConnection("127.0.0.1", frontend.process.port, timeout=30)) as connection:
+        connection.request(method, path, body or None, {"Content-Type": "application/json", **PEOPLE["ada"]})
+        assert connection.getresponse().status < 500
+
+
+def test_files_of_people_are_kept_by_no_cache_for_others(frontend: Frontend) -> None:
+    with closing(http.client.HTTPConnection("127.0.0.1", frontend.process.port, timeout=30)) as connection:
+        for path in ("/view?filename=none.png", "/api/userdata/none.png", "/user.css"):
+            connection.request("GET", path, headers=PEOPLE["ada"])
+            response = connection.getresponse()
+            response.read()
+            assert response.getheader("Cache-Control") == "private, no-cache", path
 
 
 def test_while_the_store_is_away_people_see_what_they_had_and_nobody_gets_in(frontend: Frontend) -> None:

@@ -227,7 +227,18 @@ def test_a_frontend_of_ones_own_serves_nobody_else(workshop: Workshop, comfyui: 
             assert ada.run(graphs.image(graphs.name()))["status"]["completed"]
         for name in ("bob", "ines"):
             stranger = Client(own.address, headers=basic(name), connect=False)
-            assert status_of(lambda stranger=stranger: stranger.queue()) == 403
+            for path in ("/queue", f"/{name}/queue", "/ada/queue"):
+                assert status_of(lambda stranger=stranger, path=path: stranger.get(path)) == 403
+
+
+def test_a_graph_names_no_file_of_another(workshop: Workshop, ada: Client, bob: Client) -> None:
+    made = ada.run(graphs.image(name := graphs.name()))
+    assert made["status"]["completed"]
+    (picture,) = workshop.pair.folder.rglob(f"ada/{name}_00001_.png")
+    for wanted in (str(picture), f"{picture} [output]", "../ada/" + picture.name, f"../ada/{picture.name} [output]"):
+        with pytest.raises(RequestRefused) as refused:
+            bob.submit(graphs.load(wanted))
+        assert refused.value.status == 400
 
 
 def wait_closed(client: Client) -> None:
@@ -240,14 +251,16 @@ def wait_closed(client: Client) -> None:
 
 def test_who_is_signed_out_hears_nothing_more(workshop: Workshop, ada: Client) -> None:
     address = workshop.pair.frontend.address
-    here, there = (Client(address, headers=cookie_of(address, "ada")) for _ in range(2))
-    here.post("/comfyume/sign-out")
-    wait_closed(here)
-    with pytest.raises(websocket.WebSocketBadStatusException, match="401"):
-        here.connect()
-    assert there.run(graphs.image(graphs.name()))["status"]["completed"]
-    end_sessions(workshop.pair.store.url, workshop.pair.workshop, "ada")
-    wait_closed(there)
+    with (
+        Client(address, headers=cookie_of(address, "ada")) as here,
+        Client(address, headers=cookie_of(address, "ada")) as there,
+    ):
+        here.post("/comfyume/sign-out")
+        wait_closed(here)
+        assert status_of(here.queue) == 401
+        assert there.run(graphs.image(graphs.name()))["status"]["completed"]
+        end_sessions(workshop.pair.store.url, workshop.pair.workshop, "ada")
+        wait_closed(there)
     assert ada.run(graphs.image(graphs.name()))["status"]["completed"], "a script with a password is not signed in"
 
 

@@ -7,10 +7,12 @@ import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from PIL import Image
 
 from comfyume.tests.harness.client import Client
 from comfyume.tests.harness.discovery import ComfyInstall
@@ -143,6 +145,28 @@ def multipart(fields: dict[str, str], filename: str) -> tuple[bytes, str]:
     ]
     parts = [f"--{boundary}\r\nContent-Disposition: form-data; {name}\r\n\r\n{value}\r\n" for name, value in named]
     return f"{''.join(parts)}--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
+
+
+def test_no_picture_of_another_is_shown(frontend: Frontend) -> None:
+    """In whatever form: a preview is another file than the picture."""
+    content = BytesIO()
+    Image.new("RGB", (8, 8)).save(content, "PNG")
+    frontend.client("bob").upload(content.getvalue(), "real.png")
+    (picture,) = frontend.folder.rglob("bob/real.png")
+    ways = [
+        f"checkpoints/0/{picture}",
+        f"checkpoints/0/{quote(str(picture), safe='')}",
+        f"checkpoints/0/../..{picture}",
+    ]
+    addresses = [f"/experiment/models/preview/{way}" for way in ways]
+    addresses += [f"/api{address}" for address in addresses]
+    addresses += [
+        f"/view?filename=real.png&subfolder={below}&type=input" for below in ("link", "link/../bob", "../bob")
+    ]
+    addresses += [f"/view?filename={quote(str(picture))}&preview=webp&type=input"]
+    assert {
+        address: frontend.ask("GET", address)[0] for address in addresses if frontend.ask("GET", address)[0] == 200
+    } == {}
 
 
 def test_nothing_is_written(frontend: Frontend) -> None:

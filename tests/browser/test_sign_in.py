@@ -154,6 +154,30 @@ def test_a_personal_link_on_another_site_signs_in_and_leaves_no_secret(
         assert password_of("ada") not in log.read_text()
 
 
+@pytest.mark.parametrize("comfyui", ["new"], indirect=True, scope="session")
+@pytest.mark.parametrize(
+    "wanted", ["/.//evil.example/", "//evil.example/", "http://evil.example/", "//", "\\\\evil.example"]
+)
+def test_nobody_is_led_to_another_site(browser_of: Open, wanted: str) -> None:
+    tab = browser_of()
+    tab.page.goto(f"{tab.url}/comfyume/sign-in?next={quote(wanted, safe='')}")
+    with tab.page.expect_navigation():
+        fill_in(tab.page, "ada")
+    assert tab.page.url.startswith(tab.url)
+
+
+@pytest.mark.parametrize("comfyui", ["new"], indirect=True, scope="session")
+def test_a_link_makes_nobody_somebody_else(browser_of: Open) -> None:
+    tab = browser_of()
+    sign_in(tab, "ada")
+    tab.page.goto(personal_link(tab.url, "bob", password_of("bob")))
+    expect(tab.page.get_by_role("alert")).to_have_text("You are signed in as ada. Do you want to be bob?")
+    assert tab.page.evaluate("fetch('/comfyume/me').then(r => r.json()).then(me => me.user)") == "ada"
+    tab.page.get_by_role("button", name="Sign in").click()
+    tab.wait(READY)
+    assert tab.page.evaluate("fetch('/comfyume/me').then(r => r.json()).then(me => me.user)") == "bob"
+
+
 class other_site:  # noqa: N801 - used as a context
     """A web server with the files of a folder, on this machine."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ import redis.asyncio
 
 from comfyume.accounts import passwords
 from comfyume.accounts.errors import SignInFailed, TooManyFailures, UserExists, UserUnknown
-from comfyume.accounts.sessions import Sessions
+from comfyume.accounts.sessions import MOST_OF_A_USER, Sessions
 from comfyume.accounts.sign_in import MOST_FAILURES, MOST_OF_A_NAME, MOST_OF_AN_ADDRESS, SignIn
 from comfyume.accounts.users import Users
 from comfyume.job_queue.connection import connect_async
@@ -144,6 +145,22 @@ async def test_who_fails_often_waits_and_others_do_not(accounts: Accounts) -> No
     await accounts.sign_in.check("ada", "right", HOME)
 
 
+async def test_many_guesses_at_once_are_not_all_let_through(accounts: Accounts) -> None:
+    await accounts.users.add("ada", "participant", passwords.hashed("right"))
+    guesses = [accounts.sign_in.check("ada", f"guess {number}", HOME) for number in range(50)]
+    ended = await asyncio.gather(*guesses, return_exceptions=True)
+    assert sum(isinstance(each, SignInFailed) for each in ended) == MOST_FAILURES
+    assert sum(isinstance(each, TooManyFailures) for each in ended) == 50 - MOST_FAILURES
+
+
+async def test_who_signs_in_rightly_never_waits(accounts: Accounts) -> None:
+    await accounts.users.add("ada", "participant", passwords.hashed("right"))
+    for _ in range(3 * MOST_FAILURES):
+        await accounts.sign_in.check("ada", "right", HOME)
+    at_once = (accounts.sign_in.check_again("ada", "right", HOME) for _ in range(50))
+    assert {user.name for user in await asyncio.gather(*at_once)} == {"ada"}
+
+
 @pytest.mark.parametrize(
     ("most", "guess"),
     [
@@ -177,6 +194,19 @@ async def test_a_password_that_comes_with_every_request_is_hashed_once(
     for _ in range(5):
         await accounts.sign_in.check_again("ada", "right", HOME)
     assert len(seen) == 1
+    # A check that is under way while the password is changed does not make the old one right.
+    monkeypatch.setattr(passwords, "matches", lambda *given: time.sleep(0.2) or matches(*given))
+    under_way = asyncio.ensure_future(accounts.sign_in.check_again(" Ada", "right", "192.0.2.9"))
+    await asyncio.sleep(0.05)
     await accounts.users.set_password("ada", passwords.hashed("new"))
+    await asyncio.gather(under_way, return_exceptions=True)
     with pytest.raises(SignInFailed):
         await accounts.sign_in.check_again("ada", "right", HOME)
+
+
+async def test_one_user_is_signed_in_on_so_many_browsers_and_no_more(accounts: Accounts) -> None:
+    tokens = [await accounts.sessions.begin("ada", str(number)) for number in range(MOST_OF_A_USER + 3)]
+    lasting = await accounts.sessions.begin("ada", "script", ends=False)
+    assert [await accounts.sessions.find(token) for token in tokens[:3]] == [None] * 3
+    assert await accounts.sessions.find(tokens[3]) is not None
+    assert await accounts.sessions.find(lasting) is not None

@@ -109,7 +109,7 @@ def test_a_workshop_with_users_runs_its_first_prompt_as_one_of_them(comfyui, sho
     environ = {name: value for name, value in os.environ.items() if not name.startswith("COMFYUME_")}
     adding = [*command, "add", "ines", "--instructor", "--generate", "--sheet", str(sheet)]
     added = subprocess.run(adding, env=environ, capture_output=True, text=True, check=False)
-    assert (added.returncode, added.stderr) == (0, "")
+    assert (added.returncode, added.stderr) == (0, f"The workshop in {state}\n")
     (state / "first-picture.png").unlink()
     once = Launched(comfyui, state, "--once")
     assert once.process.wait(READY_SECONDS) == 0, once.output.read_text()

@@ -44,7 +44,14 @@ function watchForTheEnd() {
     return response;
   };
   // A socket that is refused looks like a server that is away.
-  app.api.addEventListener("reconnecting", () => whoAmI());
+  app.api.addEventListener("reconnecting", lookAgain);
+  document.addEventListener("visibilitychange", () => document.hidden || lookAgain());
+}
+
+/** In another tab somebody else may have signed in: what is done here would be theirs. */
+async function lookAgain() {
+  const now = await whoAmI();
+  if (now && me && now.user !== me.user) location.reload();
 }
 
 watchForTheEnd();

@@ -8,8 +8,13 @@ const submit = /** @type {HTMLButtonElement} */ (document.getElementById("submit
 
 /** @returns {string} where to go when signed in: an address of this server, never of another */
 function next() {
-  const wanted = new URL(new URLSearchParams(location.search).get("next") || "/", location.origin);
-  return wanted.origin === location.origin ? wanted.pathname + wanted.search + wanted.hash : "/";
+  try {
+    const wanted = new URL(new URLSearchParams(location.search).get("next") || "/", location.origin);
+    // The whole address: a path alone may begin with two slashes, and lead elsewhere.
+    return wanted.origin === location.origin ? wanted.href : "/";
+  } catch {
+    return "/";
+  }
 }
 
 /**
@@ -74,5 +79,8 @@ if (link.has("user") && link.has("password")) {
   const search = new URLSearchParams(location.search);
   search.delete("arrived");
   history.replaceState(null, "", location.pathname + (search.size ? `?${search}` : ""));
-  signIn();
+  // Nobody finds themselves in somebody else's ComfyUI by a click on a link.
+  const me = await fetch("/comfyume/me").then((response) => (response.ok ? response.json() : null), () => null);
+  if (me === null || me.user === user.value.trim().toLowerCase()) signIn();
+  else problem.textContent = `You are signed in as ${me.user}. Do you want to be ${user.value}?`;
 }
