@@ -292,8 +292,8 @@ MUTATIONS = [
         "G18",
         "what cannot be read is the server's mistake",
         "server_routes/visits.py",
-        "            raise no_prompt(error) from error\n\n    async def _prepare",
-        "            raise\n\n    async def _prepare",
+        "            raise no_prompt(error) from error\n\n    async def _own_listing",
+        "            raise\n\n    async def _own_listing",
     ),
     Mutation(
         "G18",

@@ -23,6 +23,8 @@ from pathlib import Path
 
 import aiohttp
 
+from comfyume.accounts.sessions import Sessions
+from comfyume.accounts.users import Users
 from comfyume.job_queue.connection import connect_async
 from comfyume.job_queue.frontend_queue import FrontendQueue
 from comfyume.job_queue.jobs import Policy, Submission
@@ -73,13 +75,15 @@ SMALL = Size(400, 6, 20, 4.0, 0.2, 0.3, 5.0)
 
 @dataclass
 class Browser:
-    """A page that is open.
+    """A page that is open, of a person who is signed in.
 
     Attributes:
         heard: the jobs whose end it was told.
     """
 
     client: str
+    user: str
+    headers: dict[str, str] = field(default_factory=dict)
     heard: set[str] = field(default_factory=set)
 
     async def read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
@@ -136,7 +140,11 @@ async def _trial(folder: Path, record: Record, size: Size, install: discovery.Co
         )
         await asyncio.to_thread(frontend.start)
         try:
-            browsers = [Browser(uuid.uuid4().hex) for _ in range(size.browsers)]
+            browsers = [Browser(uuid.uuid4().hex, f"person-{number}") for number in range(size.browsers)]
+            users, sessions = Users(client, keys), Sessions(client, keys)
+            for browser in browsers:
+                await users.add(browser.user, "participant", "no password")
+                browser.headers["Authorization"] = f"Bearer {await sessions.begin(browser.user, 'a page')}"
             await _fill(queue, size, browsers)
             await asyncio.to_thread(frontend.wait_ready, START)
             async with _open(frontend, browsers) as session, _working(store, keys, size, log):
@@ -173,16 +181,16 @@ async def _fill(queue: FrontendQueue, size: Size, browsers: list[Browser]) -> No
     graph = graphs.image("room")
 
     def submission(number: int) -> Submission:
-        client = browsers[number % len(browsers)].client
+        browser = browsers[number % len(browsers)]
         return Submission(
             job_id=str(uuid.uuid4()),
-            user=f"person-{number % len(browsers)}",
+            user=browser.user,
             order="back",
-            payload={"prompt": graph, "extra_data": {"client_id": client, "create_time": 1}, "outputs": ["2"]},
+            payload={"prompt": graph, "extra_data": {"client_id": browser.client, "create_time": 1}, "outputs": ["2"]},
             secrets=b"",
             envelope={"files": [], "features": {}},
             brief={"extra_data": {"create_time": 1}},
-            client=client,
+            client=browser.client,
             needs=frozenset({"node:EmptyImage", "node:SaveImage"}),
         )
 
@@ -197,7 +205,8 @@ async def _open(frontend: ComfyProcess, browsers: list[Browser]) -> AsyncIterato
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         readers = []
         for browser in browsers:
-            socket = await session.ws_connect(f"{frontend.url}/ws?clientId={browser.client}", max_msg_size=0)
+            address = f"{frontend.url}/ws?clientId={browser.client}"
+            socket = await session.ws_connect(address, max_msg_size=0, headers=browser.headers)
             readers.append(asyncio.create_task(browser.read(socket)))
         try:
             yield session
@@ -246,7 +255,7 @@ async def _submit(session: aiohttp.ClientSession, frontend: ComfyProcess, browse
     job = str(uuid.uuid4())
     body = {"prompt": graphs.image(graphs.name()), "client_id": browser.client, "prompt_id": job}
     with record.operation("submit", job=job) as data:
-        async with session.post(f"{frontend.url}/prompt", json=body) as response:
+        async with session.post(f"{frontend.url}/prompt", json=body, headers=browser.headers) as response:
             data["status"] = response.status
             await response.read()
 
