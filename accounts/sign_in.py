@@ -20,8 +20,8 @@ from .users import User, Users, checked_name
 
 #: Failures within `WINDOW` seconds after which one name from one address waits.
 MOST_FAILURES = 5
-#: The same for all names from one address: a whole room may sit behind one.
-MOST_OF_AN_ADDRESS = 100
+#: The same for all names from one address: a room of two hundred may sit behind one, and sign in at once.
+MOST_OF_AN_ADDRESS = 300
 #: And for one name from all addresses.
 MOST_OF_A_NAME = 200
 WINDOW = 60
@@ -68,9 +68,9 @@ class SignIn:
         ]
         if self._waiting >= MOST_WAITING:
             raise Busy("Many people are signing in. Try again in a few seconds.")
-        await self._count_attempt(counters)
         self._waiting += 1
         try:
+            await self._count_attempt(counters)
             user = await self._checked(name, password)
         finally:
             self._waiting -= 1

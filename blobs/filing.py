@@ -135,3 +135,12 @@ def write_once(path: Path, text: str, mode: int = 0o666) -> None:
         pass
     finally:
         new.unlink()
+
+
+def is_below(path: str | os.PathLike[str], root: str | os.PathLike[str]) -> bool:
+    """Whether a path leads into a folder, or to it, wherever links in it lead; one with a NUL in it leads nowhere."""
+    try:
+        real, real_root = os.path.realpath(path), os.path.realpath(root)
+    except ValueError:
+        return False
+    return real == real_root or real.startswith(real_root + os.sep)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import folder_paths
 
+from ..blobs.filing import is_below
 from .context import Folders, current_visit, job_folders
 
 
@@ -60,11 +61,8 @@ def _contained(name: str, default_dir: str | None = None) -> tuple[str, bool]:
     bare, base = folder_paths.annotated_filepath(name)
     if base is None:
         base = default_dir if default_dir is not None else folder_paths.get_input_directory()
-    try:
-        real, root = os.path.realpath(os.path.join(base, bare)), os.path.realpath(base)
-    except ValueError:
-        return "", False
-    return os.path.abspath(os.path.join(base, bare)), real == root or real.startswith(root + os.sep)
+    path = os.path.join(base, bare)
+    return os.path.abspath(path), is_below(path, base)
 
 
 def _get_annotated_filepath(name: str, default_dir: str | None = None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import folder_paths
@@ -10,6 +9,7 @@ from aiohttp import web
 from comfy.cli_args import args
 from server import PromptServer
 
+from ..blobs.filing import is_below
 from .context import current_visit
 
 #: The user whose data ComfyUI serves where nobody signs in.
@@ -47,14 +47,9 @@ def install() -> None:
         path = get_request_user_filepath(request, file, *given, **named)
         root = folder_of(get_request_user_id(request))
         # ComfyUI compares what is written; a link in it may lead elsewhere.
-        if path is None or root is None or not _is_below(path, root):
+        if path is None or root is None or not is_below(path, root):
             return None
         return path
 
     manager.get_request_user_id = get_request_user_id
     manager.get_request_user_filepath = get_own_filepath
-
-
-def _is_below(path: str, root: str) -> bool:
-    real, real_root = os.path.realpath(path), os.path.realpath(root)
-    return real == real_root or real.startswith(real_root + os.sep)

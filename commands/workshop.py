@@ -161,9 +161,7 @@ async def signed_in(store_url: str) -> AsyncIterator[dict[str, str]]:
         try:
             yield {"Authorization": f"Bearer {token}"}
         finally:
-            session = await sessions.find(token)
-            if session is not None:
-                await sessions.end(session)
+            await sessions.end_of(token)
     finally:
         await client.aclose()
 

@@ -17,7 +17,7 @@ from ..job_queue.errors import QueueError
 from ..settings import Settings
 from .access import Rule, Who, who_may
 from .identity import Identity, NotAllowed, NotSignedIn, Person
-from .native_shapes import STORE_AWAY, error_body
+from .native_shapes import STORE_AWAY, error_answer
 from .own_files import is_plain
 
 log = logging.getLogger("comfyume")
@@ -83,7 +83,7 @@ class Gate:
             except NotSignedIn as error:
                 return _sign_in_first(request, str(error))
             except NotAllowed as error:
-                return web.json_response(error_body("not_allowed", str(error)), status=403)
+                return error_answer(403, "not_allowed", str(error))
             except QueueError as error:
                 log.debug("who asks is not known: %s", error)
                 return _store_away(request)
@@ -181,7 +181,7 @@ def _sign_in_first(request: web.Request, message: str) -> web.Response:
     if _opens_page(request):
         here = quote(request.get(ADDRESS, request.path_qs), safe="")
         return web.Response(status=302, headers={"Location": f"{SIGN_IN}?next={here}"})
-    return web.json_response(error_body("not_signed_in", message), status=401)
+    return error_answer(401, "not_signed_in", message)
 
 
 def _guard_answer(request: web.Request, response: web.StreamResponse) -> None:
@@ -198,7 +198,7 @@ def _store_away(request: web.Request) -> web.Response:
     """Nobody knows who asks: the page that a browser opens tries again until somebody does."""
     if _opens_page(request):
         return web.Response(text=WAITING, content_type="text/html", status=503)
-    return web.json_response(error_body("store_unavailable", STORE_AWAY), status=503)
+    return error_answer(503, "store_unavailable", STORE_AWAY)
 
 
 def _opens_page(request: web.Request) -> bool:

@@ -74,6 +74,11 @@ def lost_event(story: dict[str, Any]) -> tuple[str, str, bytes]:
     return story["job"], name, json.dumps({"type": name, "data": data}).encode()
 
 
+def error_answer(status: int, kind: str, message: str, details: str = "") -> web.Response:
+    """An answer that is an error, in ComfyUI's shape."""
+    return web.json_response(error_body(kind, message, details), status=status)
+
+
 def error_body(kind: str, message: str, details: str = "") -> dict[str, Any]:
     """ComfyUI's shape of an error to ``/prompt``."""
     return {"error": {"type": kind, "message": message, "details": details, "extra_info": {}}, "node_errors": {}}

@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp.web_request import FileField
 
+from ..blobs.filing import is_below
 from ..comfyui_seams.context import Folders
 
 KINDS = ("input", "output", "temp")
@@ -52,7 +53,7 @@ def check_upload(post: Mapping[str, Any], folders: Folders) -> None:
     kind, subfolder = _text(post.get("type")) or "input", _text(post.get("subfolder"))
     root = dict(folders).get(kind)
     path = os.path.join(str(root), os.path.normpath(subfolder), name)
-    if root is not None and ("\0" in path or not _is_below(path, str(root))):
+    if root is not None and not is_below(path, root):
         raise NotOwn
     try:
         original = json.loads(_text(post.get("original_ref")) or "{}")
@@ -81,7 +82,7 @@ def own_entries(listing: Sequence[Any], folder: Path) -> list[Any]:
         # Split up, the whole comes first.
         return str(entry[0] if isinstance(entry, list) else entry)
 
-    return [entry for entry in listing if _is_below(os.path.join(folder, name_of(entry)), str(folder))]
+    return [entry for entry in listing if is_below(os.path.join(folder, name_of(entry)), folder)]
 
 
 def check_preview(name: str) -> None:
@@ -105,13 +106,8 @@ def _check(folders: Folders, name: str, kind: str, path_of: Callable[[str, str],
         return
     root = str(dict(folders)[kind])
     path = path_of(root, name)
-    if "\0" in path or not _is_below(path, root):
+    if not is_below(path, root):
         raise NotOwn
-
-
-def _is_below(path: str, root: str) -> bool:
-    real, real_root = os.path.realpath(path), os.path.realpath(root)
-    return real == real_root or real.startswith(real_root + os.sep)
 
 
 def _text(value: Any) -> str:

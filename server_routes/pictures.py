@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 from PIL.Image import DecompressionBombError
 
 from ..comfyui_seams.context import Folders
-from .native_shapes import error_body
+from .native_shapes import error_answer
 from .own_files import check_upload
 
 #: So many at once: each can hold several copies of a decoded picture, 700 MB for the largest that Pillow takes.
@@ -54,4 +54,4 @@ class Pictures:
                 return await asyncio.to_thread(asyncio.run, handler(request))  # type: ignore[arg-type]
             except DecompressionBombError as error:
                 message = "This picture has too many pixels to be shown here."
-                return web.json_response(error_body("picture_too_large", message, str(error)), status=413)
+                return error_answer(413, "picture_too_large", message, str(error))

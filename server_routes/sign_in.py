@@ -9,12 +9,13 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from ..accounts.errors import Busy, SignInFailed, TooManyFailures, UserUnknown
+from ..accounts.sign_in import WRONG
 from ..accounts.users import User
 from ..comfyui_seams import server
 from ..job_queue.errors import QueueError
 from .gate import PERSON, SIGN_IN
 from .identity import Identity, Person
-from .native_shapes import STORE_AWAY, error_body
+from .native_shapes import STORE_AWAY, error_answer
 
 log = logging.getLogger("comfyume")
 
@@ -65,27 +66,27 @@ class SignInRoutes:
         """Check ``{"user", "password"}`` and begin a session; 401 if they are wrong, 429 after too many that were."""
         length = request.content_length
         if length is None or length > MOST_BYTES or request.content_type != "application/json":
-            return _error(400, "invalid_sign_in", "Send a name and a password as JSON.")
+            return error_answer(400, "invalid_sign_in", "Send a name and a password as JSON.")
         try:
             given = Credentials.model_validate_json(await request.read())
         except ValidationError:
-            return _error(400, "invalid_sign_in", 'Send {"user": NAME, "password": PASSWORD}.')
+            return error_answer(400, "invalid_sign_in", 'Send {"user": NAME, "password": PASSWORD}.')
         address = self._identity.address_of(request)
         try:
             user = await self._identity.sign_in.check(given.user, given.password, address)
             token = await self._begin(user, _label(request, address))
             await self._end_former(request)
         except (SignInFailed, UserUnknown) as error:
-            return _error(401, "sign_in_failed", str(error))
+            return error_answer(401, "sign_in_failed", str(error))
         except Busy as error:
-            return _error(429, "busy", str(error))
+            return error_answer(429, "busy", str(error))
         except TooManyFailures as error:
-            response = _error(429, "too_many_failures", str(error))
+            response = error_answer(429, "too_many_failures", str(error))
             response.headers["Retry-After"] = str(error.seconds)
             return response
         except QueueError as error:
             log.warning("[comfyume] nobody can sign in: %s", error)
-            return _error(503, "store_unavailable", STORE_AWAY)
+            return error_answer(503, "store_unavailable", STORE_AWAY)
         # A tab of this browser may still hold the last person's work.
         former = request.cookies.get(self._last_user_cookie)
         response = web.json_response({"user": user.name, "role": user.role, "former_user": former})
@@ -100,25 +101,22 @@ class SignInRoutes:
         token = await self._identity.sessions.begin(user.name, label)
         # The password may have been changed while it was looked at: then the sessions of the old one have ended before.
         if (await self._identity.users.get(user.name)).password != user.password:
-            session = await self._identity.sessions.find(token)
-            if session is not None:
-                await self._identity.sessions.end(session)
-            raise SignInFailed("The name or the password is wrong.")
+            await self._identity.sessions.end_of(token)
+            raise SignInFailed(WRONG)
         return token
 
     async def _end_former(self, request: web.Request) -> None:
         """The session that this browser had: it forgets it now."""
         token = request.cookies.get(self._identity.cookie)
-        session = await self._identity.sessions.find(token) if token else None
-        if session is not None:
-            await self._identity.sessions.end(session)
+        if token:
+            await self._identity.sessions.end_of(token)
 
     async def sign_out(self, request: web.Request) -> web.StreamResponse:
         """End this browser's session."""
         try:
             await self._end_former(request)
         except QueueError:
-            return _error(503, "store_unavailable", STORE_AWAY)
+            return error_answer(503, "store_unavailable", STORE_AWAY)
         self._identity.refresh()
         return self._signed_out()
 
@@ -128,7 +126,7 @@ class SignInRoutes:
         try:
             await self._identity.sessions.end_all(person.name)
         except QueueError:
-            return _error(503, "store_unavailable", STORE_AWAY)
+            return error_answer(503, "store_unavailable", STORE_AWAY)
         self._identity.refresh()
         return self._signed_out()
 
@@ -142,10 +140,6 @@ class SignInRoutes:
         person: Person = request[PERSON]
         role = "instructor" if person.is_instructor else "participant"
         return web.json_response({"user": person.name, "role": role, "can_sign_out": person.by == "cookie"})
-
-
-def _error(status: int, kind: str, message: str) -> web.Response:
-    return web.json_response(error_body(kind, message), status=status)
 
 
 def _label(request: web.Request, address: str) -> str:

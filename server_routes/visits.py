@@ -21,7 +21,7 @@ from .asking import Asking
 from .browsers import Browsers
 from .gate import PERSON
 from .identity import LOCAL_USER, NotAllowed, Person
-from .native_shapes import STORE_AWAY, error_body, history_entry, json_of, queue_item
+from .native_shapes import STORE_AWAY, error_answer, history_entry, json_of, queue_item
 from .own_files import NotOwn, check_preview, check_view, own_entries
 from .people import People, data_user
 from .pictures import Pictures
@@ -103,19 +103,19 @@ class Visits:
             # As ComfyUI answers where it looks itself.
             return web.Response(status=400 if request.method == "POST" else 403)
         except NotAllowed as error:
-            return web.json_response(error_body("not_allowed", str(error)), status=403)
+            return error_answer(403, "not_allowed", str(error))
         except InvalidJobId as error:
-            return web.json_response(error_body("invalid_prompt_id", str(error)), status=400)
+            return error_answer(400, "invalid_prompt_id", str(error))
         except JobConflict as error:
-            return web.json_response(error_body("prompt_id_taken", str(error)), status=409)
+            return error_answer(409, "prompt_id_taken", str(error))
         except LimitReached as error:
-            return web.json_response(error_body(f"limit_{error.limit}", str(error)), status=429)
+            return error_answer(429, f"limit_{error.limit}", str(error))
         except SecretsUnreadable as error:
             log.warning("[comfyume] a prompt was refused: %s", error)
-            return web.json_response(error_body("no_secret", str(error)), status=503)
+            return error_answer(503, "no_secret", str(error))
         except QueueError as error:
             log.warning("[comfyume] %s %s: %s", request.method, request.path, error)
-            return web.json_response(error_body("store_unavailable", STORE_AWAY, str(error)), status=503)
+            return error_answer(503, "store_unavailable", STORE_AWAY, str(error))
         finally:
             current_visit.reset(token)
             for job_id in submitted:
