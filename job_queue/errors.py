@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class QueueError(Exception):
     """Something about the workshop's queue; the message says what happened and what to do."""
@@ -20,12 +22,22 @@ class JobConflict(QueueError):
 
 
 class LimitReached(QueueError):
-    """A submit is over one of the workshop's limits; try again when some of the jobs have ended."""
+    """A submit is over a limit of the person or of the workshop, so nothing was stored; the message says what to do.
 
-    def __init__(self, limit: str, most: int) -> None:
-        super().__init__(_LIMITS[limit].format(most))
+    Args:
+        limit: its name.
+        most: the limit itself. GPU time is in milliseconds, files are in bytes.
+        used: what counts against it already; of credits those that are free.
+        expected: what this job is expected to take.
+        wait: milliseconds until it may be tried again; -1 if waiting does not help.
+    """
+
+    def __init__(self, limit: str, most: int, used: int = 0, expected: int = 0, wait: int = -1) -> None:
+        super().__init__(_LIMITS[limit](most, used, expected, wait))
         self.limit = limit
         self.most = most
+        #: Seconds until it may be tried again; None if waiting does not help.
+        self.retry_after = wait / 1000 if wait >= 0 else None
 
 
 class ClaimLost(QueueError):
@@ -40,10 +52,52 @@ class WorkerNameTaken(QueueError):
     """Another live worker has this name; give each worker a COMFYUME_WORKER_ID of its own."""
 
 
-_LIMITS = {
-    "per_person": "You have {} prompts in the queue, which is as many as one person may have here. "
-    "Try again when one of them has ended, or cancel one.",
-    "in_all": "There are {} prompts in the queue, which is as many as this workshop takes. Try again in a while.",
-    "per_minute": "You queued {} prompts within this minute, which is as many as one person may here. "
-    "Try again in a minute.",
+def _minutes(ms: float) -> str:
+    """GPU time as people read it, also in credits: ``0.5``, ``12``."""
+    return f"{round(ms / 60_000, 1 if ms < 600_000 else None):g}"
+
+
+def _gib(size: float) -> str:
+    return f"{size / 1024**3:.3g} GiB"
+
+
+def _again(wait: int) -> str:
+    """What to do about a limit that time may help with."""
+    if wait < 0:
+        return "Ask the instructor for more."
+    minutes = -(-wait // 60_000)
+    when = f"{minutes} minute{'s' if minutes > 1 else ''}" if minutes < 120 else f"{minutes / 60:.0f} hours"
+    return f"Try again in {when}, or ask the instructor for more."
+
+
+#: What a person is told, from the limit, what is used, what this prompt is expected to take, and how long to wait.
+_LIMITS: dict[str, Callable[[int, int, int, int], str]] = {
+    "per_person": lambda most, *_: (
+        f"You have {most} prompts in the queue, which is as many as one person may have here. "
+        "Try again when one of them has ended, or cancel one."
+    ),
+    "in_all": lambda most, *_: (
+        f"There are {most} prompts in the queue, which is as many as this workshop takes. Try again in a while."
+    ),
+    "per_minute": lambda most, *_: (
+        f"You queued {most} prompts within this minute, which is as many as one person may here. Try again in a minute."
+    ),
+    "disk": lambda most, used, *_: (
+        f"Your files take {_gib(used)}, and one person may keep {_gib(most)} here. Delete some that you need no more, "
+        "or ask the instructor for more."
+    ),
+    "gpu_day": lambda most, used, expected, wait: (
+        f"Your prompts of the last 24 hours, queued ones included, take {_minutes(used)} of the {_minutes(most)} GPU "
+        "minutes that one person may use in that time, and this one is expected to take "
+        f"{_minutes(expected)}. {_again(wait)}"
+    ),
+    "gpu_workshop": lambda most, used, expected, wait: (
+        f"Your prompts in this workshop, queued ones included, take {_minutes(used)} of the {_minutes(most)} GPU "
+        f"minutes that one person may use, and this one is expected to take {_minutes(expected)}. {_again(wait)}"
+    ),
+    "credits": lambda most, used, expected, wait: (
+        f"This prompt is expected to take {_minutes(expected)} credits (minutes of GPU time), and you have "
+        f"{_minutes(max(used, 0))} that your other prompts do not need. Each hour brings {_minutes(most)}. "
+        f"{_again(wait)}"
+    ),
 }

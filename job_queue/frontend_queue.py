@@ -93,11 +93,11 @@ class FrontendQueue:
 
         Raises:
             JobConflict: the id is taken by another job.
-            LimitReached: the person, or the workshop, has as many jobs as it may.
+            LimitReached: it is over a limit of the person or of the workshop.
         """
         reply = await self._run("submit", *submission.arguments())
         if reply[0] == b"limited":
-            raise LimitReached(reply[1].decode(), int(reply[2]))
+            raise LimitReached(reply[1].decode(), *map(int, reply[2:]))
         if reply[0] == b"conflict":
             raise JobConflict(f"A prompt with the id {submission.job_id} exists already with another content.")
         return plain_number(reply[1])

@@ -62,6 +62,7 @@ class Submission:
         brief: the little of the payload that lists of jobs show.
         needs: what a worker must have: ``node:NAME`` and ``model:FOLDER/FILE``.
         memory: what the graph tells of the memory that it takes.
+        disk: bytes that the person's files take; None if nobody has counted.
     """
 
     job_id: str
@@ -74,6 +75,7 @@ class Submission:
     client: str
     needs: frozenset[str]
     memory: MemoryNeed = MemoryNeed()
+    disk: int | None = None
 
     def arguments(self) -> list[bytes | str]:
         """The arguments of ``submit.lua``, made once.
@@ -103,6 +105,7 @@ class Submission:
             models_of(self.needs),
             "" if self.memory.stated is None else str(self.memory.stated),
             "" if self.memory.estimate is None else str(self.memory.estimate),
+            "" if self.disk is None else str(self.disk),
             *sorted(self.needs),
         ]
 

@@ -53,6 +53,15 @@ class Keys:
         """List of the digests of the catalogues that were live last."""
         return f"{self.prefix}catalogues-seen"
 
+    def limits(self, user: str) -> str:
+        """Hash with the limits of one person that are not those of all."""
+        return f"{self.prefix}limits:{user}"
+
+    @property
+    def activity(self) -> str:
+        """Stream of who did what."""
+        return f"{self.prefix}activity"
+
     def active(self, user: str) -> str:
         """Sorted set of a user's jobs that have not ended, by their number in the queue."""
         return f"{self.prefix}active:{user}"

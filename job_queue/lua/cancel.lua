@@ -15,6 +15,7 @@
 -- @include memory
 -- @include affinity
 -- @include assign
+-- @include allowance
 
 local user, which = ARGV[1], ARGV[2]
 local ids = {}
@@ -39,6 +40,7 @@ for _, job_id in ipairs(ids) do
       redis.call('HSET', job, 'state', 'cancelled', 'finished', now_ms())
       redis.call('HDEL', job, 'secrets', 'envelope', 'payload')
       redis.call('EXPIRE', job, 86400)
+      end_booking(job_id, user)
       cancelled[#cancelled + 1] = job_id
     elseif (fields[2] == 'claimed' or fields[2] == 'running') and which ~= 'queued' then
       redis.call('HSET', job, 'cancel', '1')

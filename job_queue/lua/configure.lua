@@ -3,7 +3,7 @@
 -- KEYS[1]  prefix of the workshop
 -- ARGV[1]  'default' to leave alone what is set already, else 'set'
 -- ARGV[2...] name and value, name and value, ...; an empty value takes a limit away. Names: 'mode' ('fifo', 'round_robin',
---          'fair'), 'paused' ('1' or ''), 'per_person', 'in_all', 'per_minute', 'affinity_ms'
+--          'fair'), 'paused' ('1' or ''), 'in_all', 'affinity_ms', and the LIMITS of includes/allowance.lua
 --
 -- Returns 'ok'.
 -- Invariant: takes hold with the next claim; running jobs go on. A waiting worker gets what it may run now.

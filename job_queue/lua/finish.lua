@@ -24,6 +24,7 @@
 -- @include affinity
 -- @include assign
 -- @include claiming
+-- @include allowance
 -- @include ending
 
 local job = key('job', ARGV[1])
@@ -41,6 +42,7 @@ redis.call('RPUSH', key('events', ARGV[1]), ARGV[13])
 local took = now_ms() - current[6]
 local ran = run_time(current[5], took, current[8] == '1')
 charge(current[3], ran - (current[7] or 0))
+settle_time(current[3], ran)
 if ARGV[3] == 'done' then
   if ran < took then
     learn(current[5], 'load', took - ran)

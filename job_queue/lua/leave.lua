@@ -15,6 +15,7 @@
 -- @include memory
 -- @include affinity
 -- @include assign
+-- @include allowance
 -- @include ending
 -- @include losses
 

@@ -17,6 +17,7 @@
 -- @include memory
 -- @include affinity
 -- @include assign
+-- @include allowance
 -- @include ending
 -- @include losses
 

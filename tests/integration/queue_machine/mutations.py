@@ -326,7 +326,7 @@ MUTATIONS = [
         "    if true then\n      enter_lane",
     ),
     Mutation("pause", "a pause stops nothing", ASSIGN, "if policy[2] == '1' then", "if false then"),
-    Mutation("pause", "a new job is handed over in a pause", "submit.lua", "limits[4] == '1' or ", ""),
+    Mutation("pause", "a new job is handed over in a pause", "submit.lua", "policy[2] == '1' or ", ""),
     Mutation("kill", "a job is never given up", "sweep.lua", "fields[4] or #losses >= tonumber(ARGV[1])", "fields[4]"),
     Mutation(
         "kill",
