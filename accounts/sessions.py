@@ -114,11 +114,12 @@ class Sessions:
                 await pipeline.execute()
             await tell_changed(self._client, self._keys)
 
-    async def end_of(self, token: str) -> None:
-        """End the session of a token, if there is one."""
+    async def end_of(self, token: str) -> Session | None:
+        """End the session of a token, and return it, if there is one."""
         session = await self.find(token)
         if session is not None:
             await self.end(session)
+        return session
 
     async def end_all(self, user: str) -> None:
         """End all sessions of a user, on every browser, and their scripts' tokens."""

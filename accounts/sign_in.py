@@ -15,6 +15,7 @@ import redis.asyncio
 from ..job_queue.connection import store_errors
 from ..job_queue.keys import Keys
 from . import passwords
+from .activity import NOBODY, ActivityLog
 from .errors import Busy, NameRefused, SignInFailed, TooManyFailures, UserUnknown
 from .users import User, Users, checked_name
 
@@ -38,8 +39,9 @@ WRONG = "The name or the password is wrong."
 class SignIn:
     """Checks passwords. Every method raises what ``store_errors`` names."""
 
-    def __init__(self, client: redis.asyncio.Redis, keys: Keys, users: Users) -> None:
+    def __init__(self, client: redis.asyncio.Redis, keys: Keys, users: Users, activity: ActivityLog) -> None:
         self._client: Any = client
+        self._activity = activity
         self._keys = keys
         self._users = users
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -71,10 +73,11 @@ class SignIn:
         self._waiting += 1
         try:
             await self._count_attempt(counters)
-            user = await self._checked(name, password)
+            user = await self._checked(name, password, address)
         finally:
             self._waiting -= 1
         await self._take_back_attempt([key for key, _ in counters])
+        self._activity.note(user.name, "sign-in", address=address)
         return user
 
     async def check_again(self, name: str, password: str, address: str) -> User:
@@ -98,14 +101,16 @@ class SignIn:
             self._right.popitem(last=False)
         return user
 
-    async def _checked(self, name: str, password: str) -> User:
+    async def _checked(self, name: str, password: str, address: str) -> User:
         try:
             user = await self._users.get(name)
         except UserUnknown:
             # It takes as long for a name that does not exist.
             await self._matches(password, await self._nobodys())
+            self._activity.note(NOBODY, "sign-in failed", address=address)
             raise SignInFailed(WRONG) from None
         if not await self._matches(password, user.password):
+            self._activity.note(user.name, "sign-in failed", address=address)
             raise SignInFailed(WRONG)
         return user if passwords.is_current(user.password) else await self._improve(user, password)
 

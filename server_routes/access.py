@@ -88,7 +88,7 @@ RULES: tuple[Rule, ...] = (
         GET             /experiment/models(?:/.*)?
         GET             /view_metadata/[^/]+
         GET             /system_stats
-        GET             /comfyume/(?:me|page|waiting)
+        GET             /comfyume/(?:me|page|waiting|allowance)
         """
         # What is each person's own.
         """
@@ -106,6 +106,7 @@ RULES: tuple[Rule, ...] = (
         GET,POST        /settings(?:/[^/]+)?
         GET             /internal/files/(?:input|output|temp)
         POST            /comfyume/sign-out/everywhere
+        DELETE          /comfyume/files
         """,
     ),
     *_rules(
@@ -115,6 +116,10 @@ RULES: tuple[Rule, ...] = (
         POST            /users
         GET             /internal/(?:logs|logs/raw|folder_paths)
         PATCH           /internal/logs/subscribe
+        GET             /comfyume/(?:people|activity)
+        GET,PUT         /comfyume/limits
+        PUT             /comfyume/people/[^/]+/limits
+        POST            /comfyume/people/[^/]+/credits
         """
         # ComfyUI-Manager's.
         """

@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import re
 import socket
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -19,6 +20,7 @@ from .access import Rule, Who, who_may
 from .identity import Identity, NotAllowed, NotSignedIn, Person
 from .native_shapes import STORE_AWAY, error_answer
 from .own_files import is_plain
+from .traffic import TooMuch, Traffic
 
 log = logging.getLogger("comfyume")
 
@@ -26,6 +28,7 @@ PERSON = "comfyume_person"
 #: In a request to somebody's personal address: whose, and the address as it was sent.
 OWNER, ADDRESS = "comfyume_owner", "comfyume_address"
 SIGN_IN = "/comfyume/sign-in"
+SOCKETS = ("/ws", "/api/ws")
 CHANGES = ("POST", "PUT", "PATCH", "DELETE")
 #: What a page of another site may send without asking first (the Fetch standard's simple types), but for multipart.
 SIMPLE_TYPES = ("text/plain", "application/x-www-form-urlencoded")
@@ -57,6 +60,7 @@ class Gate:
         self._rules = tuple(Rule.parse(text) for text in settings.routes)
         self._owner = settings.user
         self._told: set[tuple[str, str]] = set()
+        self._traffic = Traffic()
 
     def middleware(self) -> Any:
         """The middleware, for aiohttp; ``request[PERSON]`` is who sends it, where a route is not for anybody."""
@@ -69,30 +73,52 @@ class Gate:
                 # Workers are no browsers, and come with a claim, which their routes check.
                 return await handler(request)
             try:
-                if self._check_origin(request):
-                    return web.Response(text=ARRIVAL, content_type="text/html")
-                who = who_may(request.method, request.path, self._rules)
-                if who is not Who.ANYBODY:
-                    person = await self._identity.who(request)
-                    if who is None and OWNER not in request:
-                        personal = await self._at_personal_address(request)
-                        if personal is not None:
-                            return personal
-                    self._check_may(request, who, person)
-                    request[PERSON] = person
+                let_in = await self._let_in(request)
             except NotSignedIn as error:
                 return _sign_in_first(request, str(error))
             except NotAllowed as error:
                 return error_answer(403, "not_allowed", str(error))
+            except TooMuch as error:
+                return _too_much(error)
             except QueueError as error:
                 log.debug("who asks is not known: %s", error)
                 return _store_away(request)
-            response = await handler(request)
-            if not response.prepared and self._identity.has_users:
-                _guard_answer(request, response)
-            return response
+            if isinstance(let_in, web.StreamResponse):
+                return self._guarded(request, let_in)
+            with let_in:
+                return self._guarded(request, await handler(request))
 
         return guard
+
+    async def _let_in(self, request: web.Request) -> web.StreamResponse | AbstractContextManager[None]:
+        """What is answered here already, else what counts the request while it is answered.
+
+        Raises:
+            NotSignedIn, NotAllowed, TooMuch, QueueError: it is not let in.
+        """
+        if self._check_origin(request):
+            return web.Response(text=ARRIVAL, content_type="text/html")
+        who = who_may(request.method, request.path, self._rules)
+        if who is Who.ANYBODY:
+            if self._identity.has_users:
+                await self._traffic.admit_address(self._identity.address_of(request))
+            return nullcontext()
+        person = await self._identity.who(request)
+        if who is None and OWNER not in request:
+            personal = await self._at_personal_address(request)
+            if personal is not None:
+                return personal
+        is_socket = request.path in SOCKETS
+        # One person on their own machine is let in, as without this extension.
+        counted = await self._traffic.admit(person.name, is_socket=is_socket) if person.by != "local" else nullcontext()
+        self._check_may(request, who, person)
+        request[PERSON] = person
+        return counted
+
+    def _guarded(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+        if not response.prepared and self._identity.has_users:
+            _guard_answer(request, response)
+        return response
 
     async def _at_personal_address(self, request: web.Request) -> web.StreamResponse | None:
         """``/user007/...`` is the ComfyUI of user007: the same as ``/...``, but for nobody else."""
@@ -199,6 +225,12 @@ def _store_away(request: web.Request) -> web.Response:
     if _opens_page(request):
         return web.Response(text=WAITING, content_type="text/html", status=503)
     return error_answer(503, "store_unavailable", STORE_AWAY)
+
+
+def _too_much(error: TooMuch) -> web.Response:
+    response = error_answer(429, "too_much", str(error))
+    response.headers["Retry-After"] = str(error.seconds)
+    return response
 
 
 def _opens_page(request: web.Request) -> bool:

@@ -15,6 +15,7 @@ from functools import lru_cache
 import redis.asyncio
 from aiohttp import web
 
+from ..accounts.activity import ActivityLog
 from ..accounts.errors import AccountError, SignInFailed, UserUnknown
 from ..accounts.sessions import Session, Sessions, session_id
 from ..accounts.sign_in import SignIn
@@ -82,10 +83,10 @@ class _Kept:
 class Identity:
     """Knows the workshop's users and sessions, as the store last told."""
 
-    def __init__(self, client: redis.asyncio.Redis, keys: Keys, settings: Settings) -> None:
+    def __init__(self, client: redis.asyncio.Redis, keys: Keys, settings: Settings, activity: ActivityLog) -> None:
         self.users = Users(client, keys)
         self.sessions = Sessions(client, keys, settings.session_hours)
-        self.sign_in = SignIn(client, keys, self.users)
+        self.sign_in = SignIn(client, keys, self.users, activity)
         self.cookie = f"comfyume_{settings.workshop}"
         self._user_header = settings.user_header
         self._proxies = tuple(ipaddress.ip_network(text) for text in settings.trusted_proxies)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from ..comfyui_seams.context import QueueItem
+from ..job_queue.errors import LimitReached
 from ..job_queue.jobs import StoredJob
 
 #: Answered with status 503 when the store is away.
@@ -77,6 +79,17 @@ def lost_event(story: dict[str, Any]) -> tuple[str, str, bytes]:
 def error_answer(status: int, kind: str, message: str, details: str = "") -> web.Response:
     """An answer that is an error, in ComfyUI's shape."""
     return web.json_response(error_body(kind, message, details), status=status)
+
+
+def limit_answer(request: web.Request, error: LimitReached) -> web.Response:
+    """An answer to who is over a limit. For an upload the page shows the status line alone, so that says it too."""
+    is_upload = error.limit == "disk" and request.path.removeprefix("/api") != "/prompt"
+    response = error_answer(413 if is_upload else 429, f"limit_{error.limit}", str(error))
+    if is_upload:
+        response.set_status(413, "Your files take all the space that one person may use here")
+    elif error.retry_after is not None:
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after))
+    return response
 
 
 def error_body(kind: str, message: str, details: str = "") -> dict[str, Any]:

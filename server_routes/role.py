@@ -13,11 +13,13 @@ from typing import Any
 from aiohttp import WSCloseCode, web
 
 from .. import workshop_secret
+from ..accounts.activity import ActivityLog
 from ..accounts.users import User
 from ..blobs.delivery_notes import DeliveryNotes
 from ..blobs.store import BlobFolder
 from ..comfyui_seams import folders, interrupts, model_lists, server, sockets, user_files, validation
 from ..comfyui_seams.context import Visit
+from ..job_queue.allowances import Allowances
 from ..job_queue.catalogue import CatalogueStore
 from ..job_queue.connection import connect_async, connect_listening
 from ..job_queue.errors import QueueError
@@ -26,8 +28,12 @@ from ..job_queue.jobs import Policy
 from ..job_queue.keys import Keys
 from ..settings import Settings
 from ..shared_folder import NOTES, read_mark
+from .activity_notes import ActivityNotes
+from .administration import Administration
+from .allowance import AllowanceRoutes
 from .asking import Asking
 from .browsers import Browsers
+from .disk_use import DiskUse
 from .gate import Gate
 from .health import Health
 from .identity import LOCAL_USER, Identity
@@ -62,7 +68,10 @@ class Frontend:
             lease=settings.lease,
         )
         self._people = People(settings.shared_folder, system)
-        self._identity = Identity(self._client, keys, settings)
+        self._activity = ActivityLog(self._client, keys)
+        self._identity = Identity(self._client, keys, settings, self._activity)
+        self._allowances = Allowances(self._client, keys)
+        self._disk = DiskUse(self._people, self._allowances)
         self._gate = Gate(self._identity, settings)
         self._asking = Asking(self._client, listening, keys)
         self._nodes = WorkshopNodes(CatalogueStore(self._client, keys), self._asking, system / "scripts")
@@ -76,7 +85,11 @@ class Frontend:
         shared = _shared(settings, system, self._people)
         submissions = Submissions(self._nodes, shared, workshop_secret.sealer_of(settings))
         browsers = Browsers(self._client, keys)
-        self._visits = Visits(self._people, self._queue, submissions, self._relay, self._asking, browsers)
+        notes_of_activity = ActivityNotes(self._activity, with_prompts=settings.activity_prompts)
+        self._visits = Visits(
+            *(self._people, self._queue, submissions, self._relay, self._asking),
+            *(browsers, self._disk, notes_of_activity),
+        )
         notes = DeliveryNotes((settings.shared_folder or system) / NOTES / settings.workshop)
         self._files = WorkerFiles(self._queue, self._people.folder_of, BlobFolder(system / "arriving"), notes)
         self._lost_files = LostFiles(self._queue, notes, self._people.folder_of)
@@ -96,7 +109,9 @@ class Frontend:
         Health(self._relay, self._nodes).mount()
         self._page.mount()
         Waiting(self._queue).mount()
-        SignInRoutes(self._identity).mount()
+        SignInRoutes(self._identity, self._activity).mount()
+        AllowanceRoutes(self._allowances, self._disk).mount()
+        Administration(self._identity.users, self._allowances, self._activity).mount()
         server.add_outermost_middleware(WorkersAnswers(self._nodes).middleware())
         server.add_outermost_middleware(self._visits.middleware())
         server.add_outermost_middleware(self._gate.middleware())
@@ -112,6 +127,7 @@ class Frontend:
             ("answers", self._asking.run()),
             ("nodes", self._nodes.keep_fresh()),
             ("sweep", self._sweep_for_ever()),
+            ("activity", self._activity.run()),
         ):
             self._tasks.append(asyncio.create_task(_logged(work), name=f"comfyume-{name}"))
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
+from ..accounts.activity import ActivityLog
 from ..accounts.errors import Busy, SignInFailed, TooManyFailures, UserUnknown
+from ..accounts.sessions import Session
 from ..accounts.sign_in import WRONG
 from ..accounts.users import User
 from ..comfyui_seams import server
@@ -38,8 +40,9 @@ class Credentials(BaseModel):
 class SignInRoutes:
     """Signs people in and out."""
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, activity: ActivityLog) -> None:
         self._identity = identity
+        self._activity = activity
         self._last_user_cookie = f"{identity.cookie}_last"
 
     def mount(self) -> None:
@@ -105,18 +108,19 @@ class SignInRoutes:
             raise SignInFailed(WRONG)
         return token
 
-    async def _end_former(self, request: web.Request) -> None:
-        """The session that this browser had: it forgets it now."""
+    async def _end_former(self, request: web.Request) -> Session | None:
+        """End the session that this browser had, and return it: it forgets it now."""
         token = request.cookies.get(self._identity.cookie)
-        if token:
-            await self._identity.sessions.end_of(token)
+        return await self._identity.sessions.end_of(token) if token else None
 
     async def sign_out(self, request: web.Request) -> web.StreamResponse:
         """End this browser's session."""
         try:
-            await self._end_former(request)
+            session = await self._end_former(request)
         except QueueError:
             return error_answer(503, "store_unavailable", STORE_AWAY)
+        if session is not None:
+            self._activity.note(session.user, "sign-out")
         self._identity.refresh()
         return self._signed_out()
 
@@ -125,6 +129,7 @@ class SignInRoutes:
         person: Person = request[PERSON]
         try:
             await self._identity.sessions.end_all(person.name)
+            self._activity.note(person.name, "sign-out everywhere")
         except QueueError:
             return error_answer(503, "store_unavailable", STORE_AWAY)
         self._identity.refresh()

@@ -30,8 +30,11 @@ class Submissions:
         self._shared = shared
         self._digests = DigestCache()
 
-    async def make(self, visit: Visit, submit: Submit) -> Submission:
+    async def make(self, visit: Visit, submit: Submit, disk: int | None = None) -> Submission:
         """The job of a prompt.
+
+        Args:
+            disk: bytes that the person's files take, where there is a limit to it.
 
         Raises:
             SecretsUnreadable: it has API keys, and they cannot be sealed.
@@ -65,6 +68,7 @@ class Submissions:
             client=client if isinstance(client, str) else "",
             needs=needs,
             memory=self._nodes.memory_of(prompt, needs),
+            disk=disk,
         )
 
 

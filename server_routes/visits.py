@@ -7,6 +7,7 @@ import logging
 import math
 import re
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,20 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ..comfyui_seams import server, user_files
-from ..comfyui_seams.context import Cancel, Change, Forget, QueueItem, SetFlag, Submit, Visit, current_visit
+from ..comfyui_seams.context import Cancel, Change, Forget, QueueItem, Submit, Visit, current_visit
 from ..job_queue.errors import JobConflict, LimitReached, QueueError, SecretsUnreadable
 from ..job_queue.frontend_queue import FrontendQueue
+from .activity_notes import ActivityNotes
 from .asking import Asking
 from .browsers import Browsers
+from .disk_use import DiskUse
 from .gate import PERSON
 from .identity import LOCAL_USER, NotAllowed, Person
-from .native_shapes import STORE_AWAY, error_answer, history_entry, json_of, queue_item
+from .native_shapes import STORE_AWAY, error_answer, history_entry, json_of, limit_answer, queue_item
 from .own_files import NotOwn, check_preview, check_view, own_entries
 from .people import People, data_user
 from .pictures import Pictures
-from .prompt_limits import PromptRefused, check_size, check_small, no_prompt
+from .prompt_limits import MOST_BYTES, PromptRefused, check_size, check_small, no_prompt
 from .relay import Relay
 from .submissions import Submissions
 
@@ -52,6 +55,8 @@ class Visits:
         relay: Relay,
         asking: Asking,
         browsers: Browsers,
+        disk: DiskUse,
+        notes: ActivityNotes,
     ) -> None:
         self._people = people
         self._queue = queue
@@ -59,6 +64,8 @@ class Visits:
         self._relay = relay
         self._asking = asking
         self._browsers = browsers
+        self._disk = disk
+        self._notes = notes
         self._pictures = Pictures()
 
     def middleware(self) -> Any:
@@ -109,7 +116,7 @@ class Visits:
         except JobConflict as error:
             return error_answer(409, "prompt_id_taken", str(error))
         except LimitReached as error:
-            return error_answer(429, f"limit_{error.limit}", str(error))
+            return limit_answer(request, error)
         except SecretsUnreadable as error:
             log.warning("[comfyume] a prompt was refused: %s", error)
             return error_answer(503, "no_secret", str(error))
@@ -227,6 +234,14 @@ class Visits:
     async def _check_size(self, request: web.Request, visit: Visit) -> None:
         visit.is_large = await check_size(request)
 
+    async def _check_room(self, request: web.Request, visit: Visit) -> None:
+        await self._disk.make_room(visit.user, request.content_length or 0)
+
+    async def _check_room_for_large(self, request: web.Request, visit: Visit) -> None:
+        # A workflow can always be saved.
+        if (request.content_length or 0) > MOST_BYTES:
+            await self._check_room(request, visit)
+
     async def _check_view(self, request: web.Request, visit: Visit) -> None:
         check_view(request.query, visit.folders)
 
@@ -246,6 +261,8 @@ class Visits:
         for method, pattern, preparation in (
             ("GET", "/ws", _connect),
             ("GET", "/view", _check_view),
+            ("POST", "/upload/.*", _check_room),
+            ("POST", "/userdata/.*", _check_room_for_large),
             ("GET", "/experiment/models/preview/.*", _check_preview),
             ("GET", "/prompt", _read_count),
             ("POST", "/prompt", _check_size),
@@ -266,30 +283,33 @@ class Visits:
 
     async def _store(self, visit: Visit) -> None:
         for change in visit.changes:
-            await self._store_one(visit, change)
+            self._notes.changed(visit, change, await self._store_one(visit, change))
 
-    async def _store_one(self, visit: Visit, change: Change) -> None:
+    async def _store_one(self, visit: Visit, change: Change) -> Sequence[str]:
+        """Store a change; returns the ids of the jobs that it concerned."""
         if isinstance(change, Submit):
             _check_id(change.item[1])
             number = await self._submit(visit, change)
             server.next_number(int(abs(number)) + 1)
-        elif isinstance(change, Cancel):
+            return [change.item[1]]
+        if isinstance(change, Cancel):
             if change.job_ids is None:
-                await self._queue.cancel_all(visit.user, change.which)
-            else:
-                await self._queue.cancel(visit.user, change.job_ids, change.which)
-        elif isinstance(change, Forget):
+                return await self._queue.cancel_all(visit.user, change.which)
+            return await self._queue.cancel(visit.user, change.job_ids, change.which)
+        if isinstance(change, Forget):
             if change.job_ids is None:
                 await self._queue.forget_all(visit.user)
             else:
                 await self._queue.forget(visit.user, change.job_ids)
-        elif isinstance(change, SetFlag):
-            await self._asking.tell_all("free", flags={change.name: change.value})
+            return change.job_ids or ()
+        await self._asking.tell_all("free", flags={change.name: change.value})
+        return ()
 
     async def _submit(self, visit: Visit, change: Submit) -> float:
         try:
             _check_number(change.item[0])
-            submission = await self._submissions.make(visit, change)
+            used = await self._disk.used(visit.user)
+            submission = await self._submissions.make(visit, change, used)
             if visit.is_large:
                 # The others get their turn between its parts.
                 await asyncio.to_thread(submission.arguments)

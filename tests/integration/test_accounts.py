@@ -13,6 +13,7 @@ import pytest
 import redis.asyncio
 
 from comfyume.accounts import passwords
+from comfyume.accounts.activity import ActivityLog
 from comfyume.accounts.errors import SignInFailed, TooManyFailures, UserExists, UserUnknown
 from comfyume.accounts.sessions import MOST_OF_A_USER, Sessions
 from comfyume.accounts.sign_in import MOST_FAILURES, MOST_OF_A_NAME, MOST_OF_AN_ADDRESS, SignIn
@@ -29,7 +30,7 @@ class Accounts:
         self.client: redis.asyncio.Redis = connect_async(url)
         self.users = Users(self.client, self.keys)
         self.sessions = Sessions(self.client, self.keys)
-        self.sign_in = SignIn(self.client, self.keys, self.users)
+        self.sign_in = SignIn(self.client, self.keys, self.users, ActivityLog(self.client, self.keys))
 
     async def everything(self) -> bytes:
         """All that the store holds of this workshop."""

@@ -142,9 +142,15 @@ def settings_table() -> str:
         choices = typing.get_args(field.annotation)
         if choices and all(isinstance(choice, str) for choice in choices):
             meaning += ": " + ", ".join(f"`{choice}`" for choice in choices)
-        default = DEFAULTS_IN_WORDS.get(name) or ("none" if field.default in ((), "") else f"`{field.default}`")
+        default = DEFAULTS_IN_WORDS.get(name) or _default_in_words(field.default)
         rows.append(f"| `COMFYUME_{name.upper()}` | {meaning} | {default} |")
     return "\n".join(rows)
+
+
+def _default_in_words(default):
+    if default in ((), ""):
+        return "none"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
 def test_the_modes_of_the_queue_are_those_that_the_queue_has():

@@ -1,0 +1,180 @@
+"""What an instructor reads and sets: people, their limits and credits, and the activity log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..accounts.activity import ActivityLog
+from ..accounts.errors import UserUnknown
+from ..accounts.users import Users
+from ..comfyui_seams import server
+from ..job_queue.allowances import Allowances
+from ..job_queue.errors import QueueError
+from .allowance import told
+from .gate import PERSON
+from .identity import LOCAL_USER, Person
+from .native_shapes import STORE_AWAY, error_answer
+
+#: Bytes of a body here.
+MOST_BYTES = 16 * 1024
+
+Amount = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+
+
+class LimitsOfAll(BaseModel):
+    """Limits to change; ``null`` takes one away. See ``Limits`` for what they mean."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    per_person: Count | None = None
+    per_minute: Count | None = None
+    gpu_day: Amount | None = None
+    gpu_workshop: Amount | None = None
+    credits_hour: Amount | None = None
+    disk: Amount | None = None
+
+
+class LimitsOfOne(BaseModel):
+    """The same for one person; ``"usual"`` gives back the limit of all."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    per_person: Count | Literal["usual"] | None = None
+    per_minute: Count | Literal["usual"] | None = None
+    gpu_day: Amount | Literal["usual"] | None = None
+    gpu_workshop: Amount | Literal["usual"] | None = None
+    credits_hour: Amount | Literal["usual"] | None = None
+    disk: Amount | Literal["usual"] | None = None
+
+
+class Grant(BaseModel):
+    """Credits to give, or to take back; the same ``grant`` again changes nothing."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    credits: Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+    grant: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")] | None = None
+
+
+class BodyRefused(Exception):
+    """The body of a request is not what was asked for; the message says what is wrong."""
+
+
+class Administration:
+    """Answers instructors; the gate lets nobody else through."""
+
+    def __init__(self, users: Users, allowances: Allowances, activity: ActivityLog) -> None:
+        self._users = users
+        self._allowances = allowances
+        self._activity = activity
+
+    def mount(self) -> None:
+        """Add the routes."""
+        for method, path, handler in (
+            ("GET", "/comfyume/people", self.people),
+            ("GET", "/comfyume/limits", self.limits),
+            ("PUT", "/comfyume/limits", self.set_limits),
+            ("PUT", "/comfyume/people/{name}/limits", self.set_own_limits),
+            ("POST", "/comfyume/people/{name}/credits", self.grant),
+            ("GET", "/comfyume/activity", self.activity),
+        ):
+            server.add_route(method, path, _guarded(handler))
+
+    async def people(self, _request: web.Request) -> web.Response:
+        """Everybody: ``user``, ``role``, ``limits``, what is ``used``, and which limits are their ``own``."""
+        users = await self._users.all()
+        allowances = await self._allowances.of(list(users))
+        return web.json_response(
+            [{"user": user.name, "role": user.role, **told(allowances[user.name], None)} for user in users.values()]
+        )
+
+    async def limits(self, _request: web.Request) -> web.Response:
+        """The limits of all who have none of their own."""
+        return web.json_response(asdict(await self._allowances.limits()))
+
+    async def set_limits(self, request: web.Request) -> web.Response:
+        """Change limits of all: those that are named."""
+        changes = _changes(await _body(request, LimitsOfAll))
+        await self._allowances.set_limits(changes)
+        self._note(request, "limits", limits=changes)
+        return await self.limits(request)
+
+    async def set_own_limits(self, request: web.Request) -> web.Response:
+        """Change limits of one person: those that are named."""
+        changes = _changes(await _body(request, LimitsOfOne))
+        user = await self._users.get(request.match_info["name"])
+        await self._allowances.set_own_limits(user.name, changes)
+        self._note(request, "limits", user=user.name, limits=changes)
+        return await self._told_of(user.name)
+
+    async def grant(self, request: web.Request) -> web.Response:
+        """Give a person credits."""
+        grant = await _body(request, Grant)
+        user = await self._users.get(request.match_info["name"])
+        await self._allowances.grant(user.name, grant.credits, grant.grant)
+        self._note(request, "grant", user=user.name, credits=grant.credits)
+        return await self._told_of(user.name)
+
+    async def activity(self, request: web.Request) -> web.Response:
+        """Who did what, the newest first: ``limit`` entries ``before`` an id, of one ``user`` or of all."""
+        query = request.query
+        limit, before = query.get("limit", "100"), query.get("before")
+        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= 1000:
+            raise BodyRefused("limit must be a number from 1 to 1000.")
+        if before is not None and not _is_entry(before):
+            raise BodyRefused("before must be the id of an entry.")
+        entries = await self._activity.read(most=int(limit), before=before, who=query.get("user"))
+        return web.json_response([asdict(entry) for entry in entries])
+
+    async def _told_of(self, name: str) -> web.Response:
+        return web.json_response({"user": name, **told((await self._allowances.of([name]))[name], None)})
+
+    def _note(self, request: web.Request, what: str, **details: Any) -> None:
+        person: Person = request[PERSON]
+        if person.name != LOCAL_USER:
+            self._activity.note(person.name, what, **details)
+
+
+def _guarded(handler: Callable[[web.Request], Awaitable[web.Response]]) -> Handler:
+    """Say in ComfyUI's shape what a handler comes to."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except BodyRefused as error:
+            return error_answer(400, "invalid_request", str(error))
+        except UserUnknown as error:
+            return error_answer(404, "user_unknown", str(error))
+        except (QueueError, asyncio.TimeoutError) as error:
+            return error_answer(503, "store_unavailable", STORE_AWAY, str(error))
+
+    return answer
+
+
+async def _body(request: web.Request, model: type[Any]) -> Any:
+    length = request.content_length
+    if length is None or length > MOST_BYTES or request.content_type != "application/json":
+        raise BodyRefused("Send a small body as application/json.")
+    try:
+        return model.model_validate_json(await request.read())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"][:1])
+        raise BodyRefused(f"{place}: {first['msg']}".lstrip(": ")) from error
+
+
+def _changes(body: BaseModel) -> dict[str, Any]:
+    return body.model_dump(include=body.model_fields_set)
+
+
+def _is_entry(text: str) -> bool:
+    parts = text.split("-")
+    return len(parts) == 2 and all(part.isascii() and part.isdigit() and len(part) < 19 for part in parts)
