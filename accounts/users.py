@@ -154,7 +154,7 @@ class Users:
         )
 
     async def remove(self, name: str) -> None:
-        """Remove a user and end their sessions; their files stay.
+        """Remove a user, their limits, and end their sessions; their files stay.
 
         Raises:
             UserUnknown: there is no user of this name.
@@ -162,6 +162,7 @@ class Users:
         with store_errors():
             if not await self._client.hdel(self._keys.users, name):
                 raise UserUnknown(f"There is no user {name!r}.")
+            await self._client.delete(self._keys.limits(name))
         await self._sessions.end_all(name)
         await self._tell()
 

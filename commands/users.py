@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..accounts import htpasswd, passwords
+from ..accounts.activity import COMMAND_LINE, ActivityLog
 from ..accounts.errors import AccountError
 from ..accounts.sessions import Sessions
 from ..accounts.users import Role, Users, names_of, without
@@ -34,6 +35,7 @@ class Accounts:
 
     users: Users
     sessions: Sessions
+    activity: ActivityLog
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,8 +85,9 @@ def run(options: argparse.Namespace) -> int:
 async def _run(options: argparse.Namespace, url: str, keys: Keys) -> None:
     client = connect_async(url)
     try:
-        accounts = Accounts(Users(client, keys), Sessions(client, keys))
+        accounts = Accounts(Users(client, keys), Sessions(client, keys), ActivityLog(client, keys))
         await ACTIONS[options.action](options, accounts)
+        await accounts.activity.flush()
     finally:
         await client.aclose()
 
@@ -100,6 +103,7 @@ async def _add(options: argparse.Namespace, accounts: Accounts) -> None:
     role: Role = "instructor" if options.instructor else "participant"
     for name, kept in _new_passwords(options, names):
         await accounts.users.add(name, role, kept)
+        accounts.activity.note(COMMAND_LINE, "user added", user=name, role=role)
     print(f"Added {_counted(names)} as {role}{'s' if len(names) > 1 else ''}.")
     await _tell_if_nobody_instructs(accounts)
 
@@ -122,6 +126,7 @@ async def _remove(options: argparse.Namespace, accounts: Accounts) -> None:
     await _check_known(names, accounts)
     for name in names:
         await accounts.users.remove(name)
+        accounts.activity.note(COMMAND_LINE, "user removed", user=name)
     print(f"Removed {_counted(names)}. Their files stay where they are.")
     if not await accounts.users.all():
         print("There are no users left, so the workshop is open to its own machine alone.")
@@ -134,6 +139,7 @@ async def _passwd(options: argparse.Namespace, accounts: Accounts) -> None:
     await _check_known(names, accounts)
     for name, kept in _new_passwords(options, names):
         await accounts.users.set_password(name, kept)
+        accounts.activity.note(COMMAND_LINE, "password changed", user=name)
     print(f"Changed the password of {_counted(names)}, who must sign in anew.")
 
 
@@ -148,6 +154,7 @@ async def _import(options: argparse.Namespace, accounts: Accounts) -> None:
     new = [(name, kept) for name, kept in rows if name not in known]
     for name, kept in new:
         await accounts.users.add(name, role, kept)
+        accounts.activity.note(COMMAND_LINE, "user added", user=name, role=role)
     print(f"Added {_counted([name for name, _ in new])} as {role}{'s' if len(new) != 1 else ''}.")
     if len(new) < len(rows):
         print(f"Left alone, since they are users already: {', '.join(name for name, _ in rows if name in known)}.")
@@ -157,6 +164,7 @@ async def _import(options: argparse.Namespace, accounts: Accounts) -> None:
 async def _token(options: argparse.Namespace, accounts: Accounts) -> None:
     user = await accounts.users.get(options.name)
     token = await accounts.sessions.begin(user.name, options.label, ends=False)
+    accounts.activity.note(COMMAND_LINE, "token made", user=user.name, label=options.label)
     print(token)
     print(f"Send it as `Authorization: Bearer ...`. `comfyume users passwd {user.name}` ends it.", file=sys.stderr)
 
