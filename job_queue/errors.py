@@ -97,7 +97,7 @@ _LIMITS: dict[str, Callable[[int, int, int, int], str]] = {
     ),
     "credits": lambda most, used, expected, wait: (
         f"This prompt is expected to take {_minutes(expected)} credits (minutes of GPU time), and you have "
-        f"{_minutes(max(used, 0))} that your other prompts do not need. Each hour brings {_minutes(most)}. "
-        f"{_again(wait)}"
+        f"{_minutes(max(used, 0))} that your other prompts do not need. "
+        f"{f'Each hour brings {_minutes(most)}. ' if most else ''}{_again(wait)}"
     ),
 }

@@ -31,10 +31,10 @@ SIZE = {"width": 1400, "height": 800}
 
 @pytest.fixture(scope="module")
 def room(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """A workshop with two participants, who were here before."""
+    """A workshop with two participants, who were here before, and an instructor."""
     base = tmp_path_factory.mktemp(f"sign-in-{comfyui.label}")
     with Pair(comfyui, base, worker_node_packs=[NODE_PACK]) as pair:
-        add_users(pair, {"ada": "participant", "bob": "participant"})
+        add_users(pair, {"ada": "participant", "bob": "participant", "ines": "instructor"})
         for name in ("ada", "bob"):
             Client(pair.frontend.address, headers=basic(name), connect=False).post(FIRST_VISIT_IS_OVER, True)
         yield pair
@@ -92,6 +92,29 @@ def test_two_people_sign_in_and_each_sees_only_their_own(browser_of: Open) -> No
     assert "of-ada" not in bob.page.content()
     assert bob.page.evaluate("fetch('/api/jobs').then(r => r.json()).then(body => body.jobs)") == []
     assert ada.page.evaluate("fetch('/api/jobs').then(r => r.json()).then(body => body.jobs.length)") == 1
+
+
+def test_who_is_over_a_limit_reads_why_and_runs_the_same_work_once_there_is_more(
+    browser_of: Open, room: Pair
+) -> None:
+    ines = Client(room.frontend.address, headers=basic("ines"), connect=False)
+
+    def allow_bob(credits_hour: float | None) -> None:
+        body = json.dumps({"credits_hour": credits_hour}).encode()
+        ines.request("PUT", "/comfyume/people/bob/limits", body, {"Content-Type": "application/json"})
+
+    bob = browser_of()
+    sign_in(bob, "bob")
+    bob.load(graphs.slow(1, prefix="poor"), "work-of-bob")
+    allow_bob(0)
+    bob.run()
+    bob.page.get_by_text(re.compile("you have 0 that your other prompts do not need")).first.wait_for()
+    bob.picture("refused")
+    bob.page.keyboard.press("Escape")
+    assert bob.tab == "work-of-bob"
+    allow_bob(None)
+    bob.run()
+    bob.wait_picture(bob.node_of("SaveImage"), "poor_00001_.png")
 
 
 def test_after_the_session_has_ended_one_signs_in_and_is_back_at_the_same_work(browser_of: Open, room: Pair) -> None:
