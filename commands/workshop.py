@@ -9,15 +9,17 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 from . import comfyui_install
 from .child_process import ChildProcess, stop_all
 from .comfyui_process import (
+    DECIDED_HERE,
     Workshop,
     extension_folder,
     free_port,
@@ -29,6 +31,10 @@ from .comfyui_process import (
 from .errors import CommandError
 from .first_prompt import run_first_prompt
 from .source_tree import ROOT
+
+if TYPE_CHECKING:
+    from ..job_queue.embedded import EmbeddedStore
+    from ..settings import Settings
 
 DEFAULT_PORT = 8188
 PICTURE = "first-picture.png"
@@ -76,12 +82,14 @@ def run(options: argparse.Namespace) -> int:
     state: Path = options.state.expanduser().absolute()
     with contextlib.ExitStack() as stack:
         stack.enter_context(locked(state))
-        store_url = stack.enter_context(running_store(state / "store"))
+        settings = settings_of(os.environ)
+        store = stack.enter_context(running_store(state / "store"))
         log.step("store", f"in {state / 'store'}")
-        workshop = Workshop(comfyui, state, store_url, free_port(options.port))
+        workshop = Workshop(comfyui, state, store.url, free_port(options.port))
+        workers_store = worker_url(store, settings.workshop)
         children: list[ChildProcess] = []
         stack.callback(_stop, children)
-        _start(workshop, options.workers, children)
+        _start(workshop, workers_store, options.workers, with_secret(settings, os.environ), children)
         asyncio.run(_first_prompt(workshop, children, options, log))
         log.step("picture", str(state / PICTURE))
         if options.once:
@@ -94,20 +102,57 @@ def run(options: argparse.Namespace) -> int:
             time.sleep(LOOK)
 
 
-def _start(workshop: Workshop, workers: int, children: list[ChildProcess]) -> None:
+def settings_of(environ: Mapping[str, str]) -> Settings:
+    """The settings that the processes will find in their environment, but for those that the workshop decides.
+
+    Raises:
+        CommandError: one of them is wrong.
+    """
+    # Here, because --help needs no settings.
+    from ..settings import SettingsError, load  # noqa: PLC0415
+
+    theirs = {name: value for name, value in environ.items() if name not in DECIDED_HERE}
+    try:
+        return load({**theirs, "COMFYUME_MODE": "off"})
+    except SettingsError as error:
+        raise CommandError(str(error)) from error
+
+
+def with_secret(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment with the words that encrypt API keys, for a frontend and workers whose passwords differ.
+
+    Where there are none to be had it stays as it is: prompts with API keys are refused then, with the reason.
+    """
+    from .. import workshop_secret  # noqa: PLC0415 - as above
+    from ..job_queue.errors import SecretsUnreadable  # noqa: PLC0415
+
+    with contextlib.suppress(SecretsUnreadable):
+        return {**environ, "COMFYUME_SECRET": workshop_secret.find(settings)}
+    return dict(environ)
+
+
+def _start(
+    workshop: Workshop, workers_store: str, workers: int, environ: Mapping[str, str], children: list[ChildProcess]
+) -> None:
     gpus = comfyui_install.gpu_count()
     logs = workshop.state / "logs"
     folder = workshop.comfyui.folder
     children.append(
         ChildProcess(
-            "frontend", frontend_command(workshop), logs / "frontend.log", frontend_environment(workshop), folder
+            "frontend",
+            frontend_command(workshop),
+            logs / "frontend.log",
+            frontend_environment(workshop, environ),
+            folder,
         )
     )
+    workers_view = replace(workshop, store_url=workers_store)
     for index in range(1, workers + 1):
         name = f"worker {index}" if workers > 1 else "worker"
         command = worker_command(workshop, index, free_port(), gpus)
         log = logs / f"worker-{index}.log"
-        children.append(ChildProcess(name, command, log, worker_environment(workshop, index, gpus), folder))
+        environment = worker_environment(workers_view, index, gpus, environ)
+        children.append(ChildProcess(name, command, log, environment, folder))
 
 
 def _stop(children: list[ChildProcess]) -> None:
@@ -232,8 +277,8 @@ def locked(state: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def running_store(folder: Path) -> Iterator[str]:
-    """Run the embedded store in `folder`; gives its URL.
+def running_store(folder: Path) -> Iterator[EmbeddedStore]:
+    """Run the embedded store in `folder`.
 
     Raises:
         CommandError: it did not start.
@@ -247,13 +292,27 @@ def running_store(folder: Path) -> Iterator[str]:
 
     store = EmbeddedStore(folder)
     try:
-        url = store.start()
+        store.start()
     except (EmbeddedStoreFailed, EmbeddedStoreMissing) as error:
         raise CommandError(f"The store did not start: {error}") from error
     try:
-        yield url
+        yield store
     finally:
         store.stop()
+
+
+def worker_url(store: EmbeddedStore, workshop: str) -> str:
+    """The store's address for workers, who may do no more there than they need.
+
+    Raises:
+        CommandError: the store has no user for them.
+    """
+    from ..job_queue.embedded import EmbeddedStoreFailed  # noqa: PLC0415 - as above
+
+    try:
+        return store.worker_url(workshop)
+    except EmbeddedStoreFailed as error:
+        raise CommandError(f"Workers were not started: {error}") from error
 
 
 class StepLog:

@@ -38,15 +38,7 @@ def found_store(options: argparse.Namespace) -> Iterator[tuple[str, Settings]]:
     Raises:
         CommandError: the settings are wrong, or there is no store.
     """
-    comfyui = find_folder()
-    system = comfyui.folder / SYSTEM_FOLDER if comfyui is not None else None
-    try:
-        # Mode and roles are no matter here, so a store alone must do.
-        settings = settings_module.load(
-            {**os.environ, "COMFYUME_MODE": "off"}, system / settings_module.FILE_NAME if system is not None else None
-        )
-    except SettingsError as error:
-        raise CommandError(str(error)) from error
+    settings = loaded_settings()
     state: Path | None = options.state
     if settings.redis_url is not None and state is None:
         yield settings.redis_url, settings
@@ -55,11 +47,33 @@ def found_store(options: argparse.Namespace) -> Iterator[tuple[str, Settings]]:
     if not folder.is_dir():
         if state is not None:
             raise CommandError(f"There is no workshop in {state}.")
+        system = _system_folder()
         if system is None or not (system / "store").is_dir():
             raise CommandError(
                 "There is no workshop yet: start ComfyUI with comfyume once, or name the store with COMFYUME_REDIS_URL."
             )
         folder = system / "store"
     print(f"The workshop in {folder.parent}", file=sys.stderr)
-    with running_store(folder) as url:
-        yield url, settings
+    with running_store(folder) as store:
+        yield store.url, settings
+
+
+def loaded_settings() -> Settings:
+    """The settings as ComfyUI's processes here read them, whatever the role.
+
+    Raises:
+        CommandError: one of them is wrong.
+    """
+    system = _system_folder()
+    try:
+        # Mode and roles are no matter here, so a store alone must do.
+        return settings_module.load(
+            {**os.environ, "COMFYUME_MODE": "off"}, system / settings_module.FILE_NAME if system is not None else None
+        )
+    except SettingsError as error:
+        raise CommandError(str(error)) from error
+
+
+def _system_folder() -> Path | None:
+    comfyui = find_folder()
+    return comfyui.folder / SYSTEM_FOLDER if comfyui is not None else None

@@ -144,11 +144,16 @@ def store_errors() -> Iterator[None]:
     except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
         raise StoreUnavailable(f"The store does not answer: {error}") from error
     except redis.exceptions.ResponseError as error:
-        if str(error).startswith(("OOM", "MISCONF", "NOPERM", "READONLY")):
+        if str(error).startswith(("OOM", "MISCONF", "NOPERM", "READONLY")) or _lacks_right_in_script(str(error)):
             raise StoreRefused(f"The store refused: {error}") from error
         if str(error).startswith(("MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "LOADING")):
             raise StoreUnavailable(f"The store does not answer: {error}") from error
         raise
+
+
+def _lacks_right_in_script(message: str) -> bool:
+    """Whether a script was refused something, which stores of different versions say in different words."""
+    return "ACL failure in script" in message or "The user executing the script can't" in message
 
 
 def _sentinel(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any]]:

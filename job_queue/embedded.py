@@ -32,8 +32,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 try:
@@ -84,6 +85,8 @@ class EmbeddedStore:
     def __init__(self, folder: Path, server: Path | None = None, start_seconds: float = START_SECONDS) -> None:
         self.folder = folder.absolute()
         self.log_file = self.folder / "store.log"
+        #: The address of the running store.
+        self.url = ""
         self._server = server
         self._start_seconds = start_seconds
         self._users: int | None = None
@@ -108,13 +111,36 @@ class EmbeddedStore:
                 self._users = _open_lock(self.folder / "users.lock")
             # waits while a keeper is ending its server
             fcntl.flock(self._users, fcntl.LOCK_SH)
-            return self._start_or_join()
+            self.url = self._start_or_join()
+            return self.url
         except OSError as error:
             self._release()
             raise EmbeddedStoreFailed(f"the embedded store cannot use {self.folder}: {error}") from error
         except BaseException:
             self._release()
             raise
+
+    def worker_url(self, workshop: str) -> str:
+        """The address of the running store for the workers of a workshop: their user may do no more than they need.
+
+        The password stays in the folder, so every server that is started here knows that user from then on.
+
+        Raises:
+            EmbeddedStoreFailed: the store does not take the user, or the folder its password.
+        """
+        # Not at the top: the keeper runs this file alone.
+        from .connection import connect, store_errors  # noqa: PLC0415
+        from .errors import QueueError  # noqa: PLC0415
+        from .rights import hash_of, kept_user  # noqa: PLC0415
+
+        try:
+            user, password = kept_user(self.folder, workshop)
+            client: Any = connect(self.url)
+            with contextlib.closing(client), store_errors():
+                client.execute_command("ACL", "SETUSER", user.name, *user.rules(hash_of(password)))
+        except (OSError, QueueError) as error:
+            raise EmbeddedStoreFailed(f"the store in {self.folder} has no user for workers: {error}") from error
+        return user.url(self.url, password)
 
     def stop(self) -> None:
         """Leave the store. It ends with its last user; then this waits for it, up to 10 s."""
@@ -166,9 +192,11 @@ class EmbeddedStore:
 
     def _spawn(self, running: int) -> _Address:
         """Write the configuration and start a keeper with its server; ``running`` is the lock that it inherits."""
+        from .rights import lines_of_kept_users  # noqa: PLC0415 - the keeper runs this file alone
+
         server = self._server or find_server(self.folder)
         address = _Address.choose(self.folder)
-        address.write()
+        address.write(lines_of_kept_users(self.folder))
         if self.log_file.is_file() and self.log_file.stat().st_size > LOG_BYTES:
             self.log_file.replace(self.log_file.with_suffix(".old.log"))
         with self.log_file.open("ab") as output:
@@ -250,8 +278,11 @@ class _Address:
         port, password = re.search(r"^port (\d+)$", text, re.M), re.search(r"^requirepass (\w+)$", text, re.M)
         return cls(folder, int(port.group(1)), password.group(1)) if port and password else None
 
-    def write(self) -> None:
-        """Write the server's configuration. Needs ``running.lock``; the server itself replaces a dead one's socket."""
+    def write(self, users: Iterable[str]) -> None:
+        """Write the server's configuration, with these lines for further users.
+
+        Needs ``running.lock``; the server itself replaces a dead one's socket.
+        """
         file = self._folder / "store.conf"
         new = file.with_suffix(".new")
         new.unlink(missing_ok=True)
@@ -261,6 +292,7 @@ class _Address:
                 output.write(f"port {self._port}\nrequirepass {self._password}\n")
             else:
                 output.write("port 0\nunixsocket store.sock\nunixsocketperm 700\n")
+            output.writelines(users)
         new.replace(file)
 
     @property

@@ -7,6 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: What a worker touches, by what stands behind the prefix: its user may use these keys and no others, see `rights.py`.
+#: The store tries one after the other, so those that are used most come first. A test compares them with the worker's
+#: scripts and requests.
+KEYS_OF_WORKERS = (
+    *("job:*", "worker:*", "people:*", "usage", "history:*", "order:*", "allowance:*", "queued", "kind:*", "lane:*"),
+    *("lease:*", "events:*", "presence:*", "nothing", "policy", "heads:*", "lanes:*", "running", "passed", "fits:*"),
+    *("inbox:*", "idle", "reserved", "served", "turns", "active:*", "limits:*", "needs:*", "capabilities:*", "workers"),
+    *("catalogue:*", "catalogue-version", "orphans", "script-file:*"),
+)
+#: The same for the channels on which a worker speaks or listens.
+CHANNELS_OF_WORKERS = ("events", "control", "replies:*")
+
 
 @dataclass(frozen=True)
 class Keys:

@@ -39,8 +39,9 @@ class Control:
             try:
                 with store_errors():
                     async with subscribed(self._client, self._keys.control_channel) as arriving:
-                        pause = 0.0
                         async for data in arriving:
+                            # Not before: a channel that may not be listened to is refused with the first answer.
+                            pause = 0.0
                             self._take(json.loads(data))
             except QueueError as error:
                 log.warning("[comfyume] not listening to frontends: %s", error)

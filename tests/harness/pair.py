@@ -20,6 +20,8 @@ Transport = Literal["shared", "http"]
 class Pair:
     """A store, a frontend and its workers: what a workshop consists of.
 
+    As they should be, workers have a user of their own on the store, and so all share the secret that seals API keys.
+
     Args:
         transport: ``shared``: both sides see one folder; ``http``: files travel over HTTP alone.
         worker_node_packs: node packs that the workers have and the frontend has not.
@@ -49,7 +51,9 @@ class Pair:
         self._own_store = store is None
         self._socket_folder = Path(tempfile.mkdtemp(prefix="cfm")) if store is None else None
         self.store = store or RedisServer(self._socket_folder or folder, port=None)
-        shared = dict(env or {})
+        #: The store's address as the workers have it.
+        self.worker_store_url = self.store.worker_url(self.workshop)
+        shared = {"COMFYUME_SECRET": f"secret of {self.workshop}", **(env or {})}
         if transport == "shared":
             (folder / "shared").mkdir(parents=True, exist_ok=True)
             shared["COMFYUME_SHARED_FOLDER"] = str(folder / "shared")
@@ -68,7 +72,7 @@ class Pair:
                 install,
                 folder / f"worker{index}",
                 mode="worker",
-                store_url=self.store.url,
+                store_url=self.worker_store_url,
                 workshop=self.workshop,
                 env={
                     "COMFYUME_WORKER_ID": f"worker{index}",

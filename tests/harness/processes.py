@@ -85,6 +85,7 @@ class RedisServer:
         self.socket = folder / "s.sock"
         self.log = folder / "store.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self._users: dict[str, str] = {}
         self._fsync = fsync
         self._options = dict(options or {})
         self._program = program or store_program()
@@ -101,6 +102,9 @@ class RedisServer:
         if self.port is None:
             address += ["--unixsocket", str(self.socket), "--unixsocketperm", "700"]
         durable = ["--appendonly", "yes", "--appendfsync", self._fsync, "--aof-use-rdb-preamble", "yes", "--save", ""]
+        if self._users:
+            (self.folder / "users.acl").write_text("".join(self._users.values()), encoding="utf-8")
+            durable += ["--aclfile", str(self.folder / "users.acl")]
         extra = [word for name, value in self._options.items() for word in (f"--{name}", value)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -119,6 +123,19 @@ class RedisServer:
                 self.kill()
                 raise ProcessFailed(f"the store in {self.folder} did not start:\n{tail(self.log)}")
             time.sleep(0.02)
+
+    def worker_url(self, workshop: str) -> str:
+        """Return the address for a workshop's workers: their user may do no more than they need, over restarts too."""
+        # Not at the top: what waits for the worker of ComfyUI's own tests imports this module alone.
+        from comfyume.job_queue.rights import WorkerUser, hash_of, new_password
+
+        user, password = WorkerUser(workshop, workshop), new_password()
+        rules = user.rules(hash_of(password))
+        self._users[user.name] = f"user {user.name} {' '.join(rules)}\n"
+        if self.process is not None:
+            with self.client() as client:
+                client.execute_command("ACL", "SETUSER", user.name, *rules)
+        return user.url(self.url, password)
 
     def client(self, **options: object) -> redis.Redis:
         """Return a synchronous client of this store."""

@@ -20,6 +20,8 @@ import redis
 
 from comfyume.job_queue import embedded
 from comfyume.job_queue.embedded import EmbeddedStore, EmbeddedStoreFailed, EmbeddedStoreMissing, find_server
+from comfyume.job_queue.keys import Keys
+from comfyume.job_queue.rights import WorkerUser
 from comfyume.tests.harness.processes import die_with_parent
 
 pytestmark = [
@@ -283,10 +285,53 @@ def test_a_path_too_long_for_a_socket_falls_back_to_loopback_with_a_password(fol
     assert stat.S_IMODE((deep / "store.conf").stat().st_mode) == 0o600, "it holds the password"
 
 
+@pytest.mark.parametrize("place", [".", "long" * 30], ids=["socket", "loopback"])
+def test_workers_have_a_user_with_fewer_rights(folder: Path, server: Path, place: str) -> None:
+    store = EmbeddedStore(folder / place, server)
+    job, users = Keys("w").job("j"), Keys("w").users
+    try:
+        store.start()
+        url = store.worker_url("w")
+        assert "://worker-w:" in url
+        assert store.worker_url("w") == url
+        for user in (url, store.worker_url("other")):
+            with _client(user) as worker:
+                assert worker.ping()
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    worker.hgetall(users)
+        with _client(url) as worker:
+            worker.hset(job, "state", "queued")
+        assert stat.S_IMODE((store.folder / "worker-w.password").stat().st_mode) == 0o600
+        # Whoever starts the store next need not know of workers.
+        os.kill(_pid(store.url), signal.SIGKILL)
+        with _holder(store.folder, server) as holder:
+            assert _url(holder) == store.start()
+            password = (store.folder / "worker-w.password").read_text()
+            with _client(WorkerUser("w", "w").url(store.url, password)) as worker:
+                assert worker.hget(job, "state") == "queued"
+        configuration = (store.folder / "store.conf").read_text()
+        assert configuration.count("\nuser worker-") == 2
+        assert password not in configuration
+    finally:
+        store.stop()
+
+
+def test_a_store_that_runs_already_is_told_of_the_workers_user(
+    folder: Path, server: Path, store: EmbeddedStore
+) -> None:
+    with _holder(folder, server) as holder:
+        _url(holder)
+        store.start()
+        with _client(store.worker_url("w")) as worker:
+            assert worker.ping()
+
+
 def test_a_path_with_unusual_characters_works(folder: Path, server: Path) -> None:
     store = EmbeddedStore(folder / 'a "b" #c ?d%20é', server)
     try:
         with _client(store.start()) as client:
+            assert client.ping()
+        with _client(store.worker_url("w")) as client:
             assert client.ping()
     finally:
         store.stop()

@@ -120,10 +120,37 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 def test_the_store_runs_as_long_as_the_workshop(tmp_path):
     import redis
 
-    with workshop.running_store(tmp_path / "store") as url, redis.Redis.from_url(url) as client:
+    with workshop.running_store(tmp_path / "store") as store, redis.Redis.from_url(store.url) as client:
         assert client.ping()
-    with redis.Redis.from_url(url) as client, pytest.raises(redis.ConnectionError):
+        with redis.Redis.from_url(workshop.worker_url(store, "default")) as worker:
+            assert worker.ping()
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                worker.hgetall("comfyume:{default}:users")
+    with redis.Redis.from_url(store.url) as client, pytest.raises(redis.ConnectionError):
         client.ping()
+
+
+def test_frontend_and_workers_have_the_same_secret_though_their_passwords_differ(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = workshop.settings_of({})
+    found = workshop.with_secret(settings, {"COMFYUME_SECRET": "", "A": "b"})
+    assert found["A"] == "b"
+    assert len(found["COMFYUME_SECRET"]) > 30
+    assert workshop.with_secret(settings, {}) == {"COMFYUME_SECRET": found["COMFYUME_SECRET"]}, "after a restart too"
+    told = {"COMFYUME_SECRET": "correct horse"}
+    assert workshop.with_secret(workshop.settings_of(told), told) == told
+
+
+def test_a_machine_that_keeps_no_secret_still_has_workshops(tmp_path, monkeypatch):
+    (tmp_path / ".config").write_text("in the way")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert workshop.with_secret(workshop.settings_of({}), {"A": "b"}) == {"A": "b"}
+
+
+def test_a_wrong_setting_is_named_before_anything_starts():
+    assert workshop.settings_of({"COMFYUME_MODE": "nonsense", "COMFYUME_REDIS_URL": "nonsense"}).workshop == "default"
+    with pytest.raises(CommandError, match="COMFYUME_WORKSHOP: use 1 to 64 letters"):
+        workshop.settings_of({"COMFYUME_WORKSHOP": "a/b"})
 
 
 async def test_a_step_that_takes_too_long_fails_by_name():

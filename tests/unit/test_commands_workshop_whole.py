@@ -135,6 +135,20 @@ def test_nothing_outlives_a_launcher_that_is_killed(launched):
     launched.wait_until_nothing_runs()
 
 
+def test_the_worker_reaches_the_store_as_a_user_of_its_own(launched):
+    launched.url()
+    environments = {}
+    for pid in launched.processes():
+        words = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+        variables = dict(word.split("=", 1) for word in words if word.startswith("COMFYUME_"))
+        environments[variables.get("COMFYUME_MODE")] = variables
+    frontend, worker = environments["frontend"], environments["worker"]
+    assert frontend["COMFYUME_REDIS_URL"] == f"unix://{launched.state}/store/store.sock"
+    assert worker["COMFYUME_REDIS_URL"].startswith("unix://worker-default:")
+    assert worker["COMFYUME_REDIS_URL"].endswith(f"@{launched.state}/store/store.sock")
+    assert frontend["COMFYUME_SECRET"] == worker["COMFYUME_SECRET"] != ""
+
+
 def test_a_worker_that_dies_is_named(launched):
     launched.url()
     (worker,) = [pid for pid in launched.processes() if is_worker(pid)]
