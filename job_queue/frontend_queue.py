@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import redis.asyncio
@@ -57,6 +58,20 @@ class PayloadCache:
         """Forget everything."""
         self._entries.clear()
         self._size = 0
+
+
+@dataclass(frozen=True)
+class HeldJob:
+    """A job that a worker has, as it stands in the store; see ``Submission`` for the envelope."""
+
+    job_id: str
+    user: str
+    envelope: dict[str, Any]
+
+    @property
+    def files(self) -> set[tuple[str, str]]:
+        """Kind and path of each file that it names."""
+        return {(str(file["kind"]), str(file["path"])) for file in self.envelope.get("files", [])}
 
 
 class FrontendQueue:
@@ -246,13 +261,18 @@ class FrontendQueue:
         requeued, quarantined = await self._run("sweep", MAXIMUM_LOSSES, *self._history, self._lease_ms)
         return [job_id.decode() for job_id in requeued], [job_id.decode() for job_id in quarantined]
 
-    async def holds_claim(self, job_id: str, claim: str) -> str | None:
-        """The user of a job if this is the claim under which it runs now, else None."""
+    async def held_by(self, claim: str, job_id: str) -> HeldJob | None:
+        """A job if this is the claim under which it runs now, else None."""
+        names = ("claim", "state", "user", "envelope")
         with store_errors():
-            current, state, user = await self._client.hmget(self._keys.job(job_id), "claim", "state", "user")
+            current, state, user, envelope = await self._client.hmget(self._keys.job(job_id), names)
         if current is None or current.decode() != claim or state not in (b"claimed", b"running"):
             return None
-        return str(user.decode())
+        try:
+            return HeldJob(job_id, user.decode(), dict(json.loads(envelope)))
+        except (AttributeError, TypeError, ValueError):
+            # No frontend has written it.
+            return None
 
     async def claim_states(self, claims: Sequence[tuple[str, str]]) -> list[ClaimState]:
         """What became of some claims, each by its job and its id."""
@@ -265,13 +285,6 @@ class FrontendQueue:
             _claim_state(state, current == claim.encode())
             for (_, claim), (state, current) in zip(claims, rows, strict=True)
         ]
-
-    async def files_of(self, job_id: str) -> set[tuple[str, str]]:
-        """Kind and path of each file that a job which has not ended names."""
-        with store_errors():
-            envelope = await self._client.hget(self._keys.job(job_id), "envelope")
-        files = json.loads(envelope).get("files", []) if envelope is not None else []
-        return {(file["kind"], file["path"]) for file in files}
 
 
 def _claim_state(state: bytes | None, is_current: bool) -> ClaimState:

@@ -119,6 +119,11 @@ class Keys:
         """Hash of the workshop's users by name."""
         return f"{self.prefix}users"
 
+    @property
+    def signing_key(self) -> str:
+        """The key with which frontends sign jobs; no worker reads it."""
+        return f"{self.prefix}signing-key"
+
     def session(self, digest: str) -> str:
         """One session, by the digest of its token."""
         return f"{self.prefix}session:{digest}"

@@ -37,6 +37,7 @@ from .disk_use import DiskUse
 from .gate import Gate
 from .health import Health
 from .identity import LOCAL_USER, Identity
+from .job_signatures import JobSignatures
 from .lost_files import LostFiles
 from .page import Page
 from .people import People
@@ -83,7 +84,8 @@ class Frontend:
             accounts_changed=self._look_who_is_here,
         )
         shared = _shared(settings, system, self._people)
-        submissions = Submissions(self._nodes, shared, workshop_secret.sealer_of(settings))
+        signatures = JobSignatures(self._client, keys)
+        submissions = Submissions(self._nodes, shared, workshop_secret.sealer_of(settings), signatures)
         browsers = Browsers(self._client, keys)
         notes_of_activity = ActivityNotes(self._activity, with_prompts=settings.activity_prompts)
         self._visits = Visits(
@@ -91,7 +93,8 @@ class Frontend:
             *(browsers, self._disk, notes_of_activity),
         )
         notes = DeliveryNotes((settings.shared_folder or system) / NOTES / settings.workshop)
-        self._files = WorkerFiles(self._queue, self._people.folder_of, BlobFolder(system / "arriving"), notes)
+        arriving = BlobFolder(system / "arriving")
+        self._files = WorkerFiles(self._queue, signatures, self._people.folder_of, arriving, notes)
         self._lost_files = LostFiles(self._queue, notes, self._people.folder_of)
         self._page = Page(settings)
         self._settings = settings

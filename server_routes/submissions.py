@@ -13,6 +13,7 @@ from ..comfyui_seams import server, sockets
 from ..comfyui_seams.context import Folders, Submit, Visit
 from ..job_queue.jobs import Submission
 from ..job_queue.sealing import Sealer
+from .job_signatures import JobSignatures
 from .workshop_nodes import WorkshopNodes
 
 #: A string longer than this names no file.
@@ -24,10 +25,17 @@ MOST_FILES_OF_A_FOLDER = 10_000
 class Submissions:
     """Makes the job of a prompt: what it needs, which files it reads, where its results go."""
 
-    def __init__(self, nodes: WorkshopNodes, shared: Callable[[str], dict[str, Any] | None], sealer: Sealer) -> None:
+    def __init__(
+        self,
+        nodes: WorkshopNodes,
+        shared: Callable[[str], dict[str, Any] | None],
+        sealer: Sealer,
+        signatures: JobSignatures,
+    ) -> None:
         self._nodes = nodes
         self._sealer = sealer
         self._shared = shared
+        self._signatures = signatures
         self._digests = DigestCache()
 
     async def make(self, visit: Visit, submit: Submit, disk: int | None = None) -> Submission:
@@ -38,6 +46,7 @@ class Submissions:
 
         Raises:
             SecretsUnreadable: it has API keys, and they cannot be sealed.
+            StoreUnavailable, StoreRefused: see ``store_errors``.
         """
         _, job_id, prompt, extra_data, outputs, secrets = submit.item
         client = extra_data.get("client_id")
@@ -63,6 +72,7 @@ class Submissions:
                 "shared": self._shared(visit.user),
                 "features": sockets.features_of(client),
                 "files": files,
+                "signature": await self._signatures.of(job_id, visit.user, files),
             },
             brief={"extra_data": brief_extra},
             client=client if isinstance(client, str) else "",

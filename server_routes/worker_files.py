@@ -25,7 +25,8 @@ from ..blobs.placing import Placer
 from ..blobs.protocol import SMALL
 from ..blobs.store import BlobFolder
 from ..job_queue.errors import QueueError
-from ..job_queue.frontend_queue import FrontendQueue
+from ..job_queue.frontend_queue import FrontendQueue, HeldJob
+from .job_signatures import JobSignatures
 
 log = logging.getLogger("comfyume")
 
@@ -68,9 +69,15 @@ class WorkerFiles:
     """
 
     def __init__(
-        self, queue: FrontendQueue, folder_of: Callable[[str, str], Path], blobs: BlobFolder, notes: DeliveryNotes
+        self,
+        queue: FrontendQueue,
+        signatures: JobSignatures,
+        folder_of: Callable[[str, str], Path],
+        blobs: BlobFolder,
+        notes: DeliveryNotes,
     ) -> None:
         self._queue = queue
+        self._signatures = signatures
         self._notes = notes
         self._folder_of = folder_of
         self._blobs = blobs
@@ -83,23 +90,27 @@ class WorkerFiles:
         add_route("GET", PATH, self.send)
         add_route("PUT", PATH, self.take)
 
-    async def _user_and_claim(self, request: web.Request) -> tuple[str, str]:
+    async def _job_and_claim(self, request: web.Request) -> tuple[HeldJob, str]:
         claim = request.headers.get("Authorization", "").removeprefix("Bearer ")
         try:
-            user = await self._queue.holds_claim(request.match_info["job_id"], claim)
+            job = await self._queue.held_by(claim, request.match_info["job_id"])
+            is_genuine = job is not None and await self._signatures.are_right(job)
         except QueueError as error:
             raise web.HTTPServiceUnavailable(text=str(error)) from error
-        if user is None:
+        if job is None:
             raise web.HTTPForbidden(text="This claim is not the job's current one.")
-        return user, claim
+        if not is_genuine:
+            log.error("[comfyume] a worker asks for files of job %s, which no frontend has stored", job.job_id)
+            raise web.HTTPForbidden(text="No frontend has stored this job as it is.")
+        return job, claim
 
     async def send(self, request: web.Request) -> web.StreamResponse:
         """A file that the job names, by ``kind`` and ``path``; 409 with its new digest when it has changed since."""
-        user, _ = await self._user_and_claim(request)
+        job, _ = await self._job_and_claim(request)
         wanted = (request.query.get("kind", ""), request.query.get("path", ""))
-        if wanted not in await self._queue.files_of(request.match_info["job_id"]):
+        if wanted not in job.files:
             raise web.HTTPNotFound(text="The job names no such file.")
-        root = self._folder_of(user, wanted[0]).resolve()
+        root = self._folder_of(job.user, wanted[0]).resolve()
         path = (root / wanted[1]).resolve()
         if not path.is_relative_to(root) or not path.is_file():
             raise web.HTTPNotFound(text=f"{wanted[1]} is no longer there.")
@@ -123,7 +134,7 @@ class WorkerFiles:
             blob = blob or await self._receiver.receive(request, digest)
             # The transfer may have taken long: look again whose job it is.
             if digest.size > 1024 * 1024:
-                await self._user_and_claim(request)
+                await self._job_and_claim(request)
             async with deliveries.lock:
                 if key not in deliveries.names:
                     placed = Wanted(user, kind, subfolder, name, key)
@@ -147,7 +158,7 @@ class WorkerFiles:
         Returns:
             The digest that was announced, the blob of a small file, the user and the claim.
         """
-        asking = asyncio.create_task(self._user_and_claim(request))
+        asking = asyncio.create_task(self._job_and_claim(request))
         try:
             digest = announced_digest(request)
             blob = await self._receiver.receive(request, digest) if digest.size <= SMALL else None
@@ -159,11 +170,11 @@ class WorkerFiles:
             if not asking.done():
                 await asyncio.wait([asking])
         try:
-            user, claim = await asking
+            job, claim = await asking
         except web.HTTPException:
             await asyncio.to_thread(self._blobs.discard, digest.sha256)
             raise
-        return digest, blob, user, claim
+        return digest, blob, job.user, claim
 
     async def _deliveries_of(self, job_id: str, claim: str) -> Deliveries:
         """What a claim has delivered, to a process before this one too."""

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import io
+import json
 import os
 import re
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from PIL import Image
 
+from comfyume.blobs.protocol import SHA256_HEADER, SIZE_HEADER
+from comfyume.job_queue.keys import Keys
 from comfyume.tests.acceptance.conftest import Room
 from comfyume.tests.harness import graphs
-from comfyume.tests.harness.client import Client
+from comfyume.tests.harness.client import Client, RequestRefused
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.graphs import node
 from comfyume.tests.harness.pair import Pair, Transport
@@ -65,6 +72,58 @@ def test_a_file_that_changes_under_its_name_is_fetched_again(client: Client) -> 
         client.upload(png(color), name, fields={"overwrite": "true"})
         (image,) = images_of(client.run(graphs.load(name)))
         assert color_of(client.view(**image)) == color
+
+
+@new_only
+def test_a_job_that_a_worker_makes_up_or_changes_opens_nobodys_files(
+    client: Client, room: Room, tmp_path: Path
+) -> None:
+    """With all that a worker's user may do on the store, as who takes a worker's machine over would."""
+    keys = Keys(room.pair.workshop)
+    gate = tmp_path / "gate"
+    named, other = (f"{graphs.name()}.png" for _ in range(2))
+    for name in (named, other):
+        client.upload(png((1, 2, 3)), name)
+    graph = graphs.gated(gate)
+    graph["7"] = node("LoadImage", image=named)
+    graph["8"] = node("PreviewImage", images=["7", 0])
+    job_id = client.submit(graph)
+    claim = uuid.uuid4().hex
+    with contextlib.closing(redis.Redis.from_url(room.pair.worker_store_url)) as store:
+        try:
+            client.wait_for(lambda event: event.prompt_id == job_id and event.kind == "executing")
+            genuine = json.loads(store.hget(keys.job(job_id), "envelope"))
+            own = store.hget(keys.job(job_id), "claim").decode()
+            assert [file["path"] for file in genuine["files"]] == [named]
+
+            def asked_for(job: str, name: str, by: str) -> int:
+                query = f"kind=input&path={name}&sha256={genuine['files'][0]['sha256']}"
+                request = f"/comfyume/worker/files/{job}?{query}"
+                try:
+                    client.request("GET", request, headers={"Authorization": f"Bearer {by}"})
+                except RequestRefused as error:
+                    return error.status
+                return 200
+
+            assert asked_for(job_id, named, own) == 200
+            assert asked_for(job_id, other, own) == 404
+            made_up = str(uuid.uuid4())
+            further = {**genuine, "files": [*genuine["files"], {**genuine["files"][0], "path": other}]}
+            for envelope in (genuine, further, {"files": further["files"]}, {"files": 7, "signature": "x"}, {}):
+                fields = {"user": "local", "claim": claim, "state": "running", "envelope": json.dumps(envelope)}
+                store.hset(keys.job(made_up), mapping=fields)
+                assert asked_for(made_up, other, claim) == 403
+                delivery = f"/comfyume/worker/files/{made_up}?kind=output&subfolder=&name=mine.png"
+                headers = {SHA256_HEADER: hashlib.sha256(b"x").hexdigest(), SIZE_HEADER: "1"}
+                with pytest.raises(RequestRefused, match="No frontend has stored|not the job's current"):
+                    client.request("PUT", delivery, b"x", {**headers, "Authorization": f"Bearer {claim}"})
+            store.hset(keys.job(job_id), "envelope", json.dumps(further))
+            assert asked_for(job_id, other, own) == asked_for(job_id, named, own) == 403
+            store.hset(keys.job(job_id), "envelope", json.dumps(genuine))
+            store.delete(keys.job(made_up))
+        finally:
+            gate.touch()
+    client.wait(job_id)
 
 
 def test_a_mask_drawn_in_the_browser_is_used(client: Client) -> None:

@@ -31,7 +31,7 @@ SCRIPTS_ONLY = {"active", "fits", "history", "idle", "lane", "lanes", "lease", "
 SCRIPTS_ONLY |= {"running", "submitted", "people", "queued", "served", "turns", "usage", "kind", "reserved", "submits"}
 SCRIPTS_ONLY |= {"heads", "order", "passed", "grace", "swept", "orphans", "allowance", "grant"}
 PYTHON_ONLY = {"catalogues-seen", "replies", "script-file"}
-PYTHON_ONLY |= {"users", "session", "sessions-of", "failures", "browser", "activity"}
+PYTHON_ONLY |= {"users", "session", "sessions-of", "failures", "browser", "activity", "signing-key"}
 
 
 def name(path: Path) -> str:
