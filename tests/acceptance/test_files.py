@@ -115,7 +115,7 @@ def test_a_job_that_a_worker_makes_up_or_changes_opens_nobodys_files(
                 assert asked_for(made_up, other, claim) == 403
                 delivery = f"/comfyume/worker/files/{made_up}?kind=output&subfolder=&name=mine.png"
                 headers = {SHA256_HEADER: hashlib.sha256(b"x").hexdigest(), SIZE_HEADER: "1"}
-                with pytest.raises(RequestRefused, match="No frontend has stored|not the job's current"):
+                with pytest.raises(RequestRefused, match=r"No frontend has stored|not the job's current"):
                     client.request("PUT", delivery, b"x", {**headers, "Authorization": f"Bearer {claim}"})
             store.hset(keys.job(job_id), "envelope", json.dumps(further))
             assert asked_for(job_id, other, own) == asked_for(job_id, named, own) == 403
