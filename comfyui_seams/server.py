@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import signal
 from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any
 
+import server as server_module
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from comfy.cli_args import args
@@ -40,6 +42,22 @@ def add_route(method: str, path: str, handler: Handler) -> None:
 def allows_other_origins() -> bool:
     """Whether ComfyUI was told to answer pages of other sites."""
     return bool(args.enable_cors_header)
+
+
+def ask_no_name_server() -> None:
+    """Let ComfyUI tell whether a host is this machine by what is written.
+
+    It looks the name up for each change that a page sends, on the event loop: for as long as a name server takes,
+    nobody else is answered. The gate has compared host and origin by then.
+    """
+    server_module.is_loopback = _is_this_machine
+
+
+def _is_this_machine(host: str | None) -> bool:
+    try:
+        return host is not None and ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or str(host).endswith(".localhost")
 
 
 async def serve_at(request: web.Request, raw_path: str, **notes: Any) -> web.StreamResponse:

@@ -23,6 +23,9 @@ else:
 PROGRAMS = (
     ("a store", ("redis-server", "valkey-server"), "redis-server"),
     ("a browser", ("chromium", "chromium-browser", "google-chrome"), "chromium"),
+    # Debian keeps it where only root's PATH leads.
+    ("nginx", ("nginx", "/usr/sbin/nginx"), "nginx-light"),
+    ("Caddy", ("caddy",), "caddy"),
 )
 
 

@@ -242,6 +242,8 @@ def _place(address: str) -> tuple[str, int | None]:
     try:
         parts = urlsplit(address)
         host, port = parts.hostname or "", parts.port
+        if "@" in parts.netloc:
+            return ("", None)
     except ValueError:
         return ("", None)
     return (host, None if port in (80, 443) else port)

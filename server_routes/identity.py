@@ -119,9 +119,12 @@ class Identity:
         if not users:
             return self._local(request)
         if self._user_header and self._is_trusted(request.remote):
-            name = request.headers.get(self._user_header, "").lower()
-            if name:
-                return self._person(users, name, "proxy", None)
+            names = request.headers.getall(self._user_header, [])
+            if len(names) > 1:
+                # One is the proxy's, and nobody can tell which.
+                raise NotAllowed(f"The proxy lets {self._user_header} through, though it has to take it out.")
+            if names and names[0]:
+                return self._person(users, names[0].lower(), "proxy", None)
         kind, _, words = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() == "basic":
             user = await self._by_password(words, self.address_of(request))
@@ -140,7 +143,9 @@ class Identity:
 
     def address_of(self, request: web.Request) -> str:
         """Where a request comes from: behind trusted proxies, the last address that is none of theirs."""
-        hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
+        # Some proxies add a line of their own behind those that people send.
+        lines = ",".join(request.headers.getall("X-Forwarded-For", []))
+        hops = [hop.strip() for hop in lines.split(",") if hop.strip()]
         address = request.remote or ""
         while hops and self._is_trusted(address):
             address = hops.pop()

@@ -107,6 +107,7 @@ class Frontend:
         validation.install(self._nodes.check)
         model_lists.install(self._nodes.files)
         sockets.install(self._relay.greet)
+        server.ask_no_name_server()
         server.on_prompt(note_order)
         self._files.mount(server.add_route)
         Health(self._relay, self._nodes).mount()
