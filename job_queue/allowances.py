@@ -128,7 +128,8 @@ class Allowances:
 
     async def _run(self, script: str, *arguments: Any) -> Any:
         with store_errors():
-            return await self._scripts.run(script, self._keys.prefix, *arguments)
+            # Not by a line of its own, of which a client has only so many: nobody presses Run here.
+            return await self._scripts[script](keys=[self._keys.prefix], args=list(arguments))
 
 
 def _words(changes: Mapping[str, Change]) -> Iterable[str]:

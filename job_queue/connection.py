@@ -25,6 +25,11 @@ log = logging.getLogger("comfyume")
 #: Seconds until a command that does not block is taken for lost.
 COMMAND_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 5.0
+#: Connections of one client of the event loop; a command that finds all in use waits for one. Left to themselves, some
+#: versions of the library refuse the 101st, and a room that opens its pages at once needs more.
+MOST_CONNECTIONS = 64
+#: The library has no pool for sentinels that waits.
+MOST_WITH_SENTINELS = 1_000
 #: Seconds of silence on a subscription after which the store is asked whether it is there.
 SILENCE = 3.0
 #: Under version 3 of the protocol the client library writes each published message out as text, for a log that nobody
@@ -116,17 +121,25 @@ def _async_client(url: str, timeout: float | None, retries: int) -> redis.asynci
         hosts, service, options = _sentinel(url)
         sentinel: Any = AsyncSentinel(hosts, socket_timeout=timeout)  # type: ignore[no-untyped-call]
         master: redis.asyncio.Redis = sentinel.master_for(
-            service, socket_timeout=timeout, retry=retry, protocol=PROTOCOL, **options
+            service,
+            socket_timeout=timeout,
+            retry=retry,
+            protocol=PROTOCOL,
+            max_connections=MOST_WITH_SENTINELS,
+            **options,
         )
         return master
-    return redis.asyncio.Redis.from_url(
+    pool: Any = redis.asyncio.BlockingConnectionPool.from_url(
         url,
+        max_connections=MOST_CONNECTIONS,
+        timeout=COMMAND_TIMEOUT,
         socket_timeout=timeout,
         socket_connect_timeout=CONNECT_TIMEOUT,
         health_check_interval=0,
         protocol=PROTOCOL,
         retry=retry,
     )
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 @contextmanager

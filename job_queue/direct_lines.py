@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Sequence
@@ -10,12 +11,12 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from .connection import COMMAND_TIMEOUT
+from .connection import COMMAND_TIMEOUT, MOST_CONNECTIONS
 
 #: Bytes of a command up to which it goes on a line of its own: so much is taken for writing without a wait.
 LARGEST_DIRECT = 48 * 1024
-#: Connections that are kept open for later.
-MOST_FREE = 64
+#: Connections that are taken out of the pool: fewer than it has, since they are not given back.
+MOST_LINES = MOST_CONNECTIONS // 2
 
 
 class DirectLines:
@@ -29,6 +30,7 @@ class DirectLines:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._pool: Any = client.connection_pool
         self._free: list[Any] = []
+        self._slots = asyncio.Semaphore(MOST_LINES)
 
     async def call(self, command: Sequence[bytes | str | int], *, behind_ping: bool = False) -> Any:
         """The answer to one command of at most ``LARGEST_DIRECT`` bytes, which may not be nil.
@@ -42,6 +44,10 @@ class DirectLines:
             redis.exceptions.RedisError: the connection broke, the store was silent for ``COMMAND_TIMEOUT`` seconds, or
                 it answered with an error.
         """
+        async with self._slots:
+            return await self._call(command, behind_ping)
+
+    async def _call(self, command: Sequence[bytes | str | int], behind_ping: bool) -> Any:
         connection = self._free.pop() if self._free else await self._take()
         is_whole = False
         try:
@@ -57,14 +63,12 @@ class DirectLines:
             is_whole = True
             return answer
         finally:
-            if is_whole and len(self._free) < MOST_FREE:
+            if is_whole:
                 self._free.append(connection)
             else:
                 # An answer may still be on its way, and would be taken for that of the next command. If the store has
                 # gone, the other connections are as dead as this one.
-                given_up = [connection]
-                if not is_whole:
-                    given_up, self._free = given_up + self._free, []
+                given_up, self._free = [connection, *self._free], []
                 for each in given_up:
                     await self._give_back(each)
 

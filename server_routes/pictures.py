@@ -24,6 +24,11 @@ _UPLOADS = re.compile(r"/upload/(image|mask)")
 _MODEL_PREVIEWS = re.compile(r"/experiment/models/preview/.*")
 
 
+async def answer_in_thread(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Run a handler of ComfyUI's that holds the loop, but waits for nothing in it, in a thread."""
+    return await asyncio.to_thread(asyncio.run, handler(request))  # type: ignore[arg-type]
+
+
 class Pictures:
     """Runs handlers that work on pictures."""
 
@@ -51,7 +56,7 @@ class Pictures:
             check_upload(await request.post(), folders)
         async with self._slots:
             try:
-                return await asyncio.to_thread(asyncio.run, handler(request))  # type: ignore[arg-type]
+                return await answer_in_thread(request, handler)
             except DecompressionBombError as error:
                 message = "This picture has too many pixels to be shown here."
                 return error_answer(413, "picture_too_large", message, str(error))

@@ -1,4 +1,4 @@
-"""Pictures that take long to decode or encode hold up nobody but whoever asked for them."""
+"""Pictures and node definitions, which take long to make, hold up nobody but whoever asked for them."""
 
 from __future__ import annotations
 
@@ -56,6 +56,30 @@ def test_a_preview_of_a_large_picture_holds_up_nobody(client: Client, vanilla: C
     with Client(vanilla.address, connect=False) as plain:
         plain.upload(content, name)
         assert previewed[0] == previewed[1] == plain.request("GET", path)
+
+
+def test_pages_that_open_at_once_hold_up_nobody(client: Client, room: Room) -> None:
+    pages = 8
+
+    def definitions() -> bytes:
+        with room.client(connect=False) as other:
+            return other.request("GET", "/api/object_info")
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(pages) as threads:
+        opening = [threads.submit(definitions) for _ in range(pages)]
+        longest = 0.0
+        while not all(each.done() for each in opening):
+            asked = time.monotonic()
+            client.get("/comfyume/health")
+            longest = max(longest, time.monotonic() - asked)
+        took = time.monotonic() - began
+        found = [each.result() for each in opening]
+    assert took > 2 * LONGEST, "the definitions were too few to tell"
+    # One after the other on the loop, they would hold this up for as long as all of them take.
+    assert longest < took / 4
+    assert b'"CfmGate"' in found[0]
+    assert all(each == found[0] for each in found)
 
 
 def test_a_picture_with_too_many_pixels_is_refused_in_a_sentence(client: Client) -> None:
