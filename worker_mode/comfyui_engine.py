@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..comfyui_seams import cache_keys, catalogue_export, devices, event_tap, interrupts, memory, server, validation
+from ..comfyui_seams import (
+    cache_keys,
+    catalogue_export,
+    devices,
+    event_tap,
+    executing,
+    interrupts,
+    memory,
+    server,
+    validation,
+)
 from ..comfyui_seams.answers import Memory, Verdict
 from ..job_queue.catalogue import Catalogue
 
@@ -14,6 +24,7 @@ class ComfyUIEngine:
     """See ``Engine``. The ComfyUI of this process."""
 
     def __init__(self) -> None:
+        executing.install()
         memory.install()
         cache_keys.install()
 
