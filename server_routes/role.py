@@ -90,7 +90,7 @@ class Frontend:
         notes_of_activity = ActivityNotes(self._activity, with_prompts=settings.activity_prompts)
         self._visits = Visits(
             *(self._people, self._queue, submissions, self._relay, self._asking),
-            *(browsers, self._disk, notes_of_activity),
+            *(browsers, self._disk, notes_of_activity, self._nodes.definitions),
         )
         notes = DeliveryNotes((settings.shared_folder or system) / NOTES / settings.workshop)
         arriving = BlobFolder(system / "arriving")

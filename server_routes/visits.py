@@ -57,6 +57,7 @@ class Visits:
         browsers: Browsers,
         disk: DiskUse,
         notes: ActivityNotes,
+        definitions: asyncio.Lock,
     ) -> None:
         self._people = people
         self._queue = queue
@@ -67,7 +68,7 @@ class Visits:
         self._disk = disk
         self._notes = notes
         self._pictures = Pictures()
-        self._definitions = asyncio.Semaphore(1)
+        self._definitions = definitions
 
     def middleware(self) -> Any:
         """The middleware, for aiohttp."""

@@ -56,6 +56,8 @@ class WorkshopNodes:
         self._offer = Offer()
         self._needs: tuple[dict[str, Any], Offer, frozenset[str]] | None = None
         self._refreshing = asyncio.Lock()
+        #: Held while a thread reads the definitions of nodes, and while they change.
+        self.definitions = asyncio.Lock()
         self.extensions: dict[str, dict[str, Path]] = {}
 
     @property
@@ -87,7 +89,8 @@ class WorkshopNodes:
                 for name, worker in live.items()
                 if worker["catalogue"] in self._known
             ]
-            self._apply(workers, list(self._known.values()))
+            async with self.definitions:
+                self._apply(workers, list(self._known.values()))
             await self._fetch_scripts(self._known.values())
 
     def _apply(self, workers: list[LiveWorker], catalogues: list[Catalogue]) -> None:
