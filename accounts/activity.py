@@ -111,6 +111,9 @@ class ActivityLog:
             who: of this user alone.
         """
         most = min(most, MOST_READ)
+        if before is not None and not before.strip("0-"):
+            # Before the first id there is nothing, and the store takes that for a mistake.
+            return []
         found: list[Entry] = []
         end = f"({before}" if before else "+"
         while len(found) < most:

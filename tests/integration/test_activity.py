@@ -45,6 +45,10 @@ async def test_what_is_noted_is_written_soon_and_read_from_the_newest_on(log: Ac
     ]
     assert [entry.what for entry in await log.read(who="ada")] == ["submit", "sign-in"]
     assert await log.read(most=1, before=told[0].id) == told[1:2]
+    for first in ("0-0", "000-00"):
+        assert await log.read(before=first) == []
+    assert await log.read(before="0-1") == []
+    assert await log.read(before=f"{10**18 - 1}-{10**18 - 1}") == told
 
 
 async def test_the_oldest_entries_make_room(log: ActivityLog, monkeypatch: pytest.MonkeyPatch) -> None:
