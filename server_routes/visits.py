@@ -349,7 +349,11 @@ def note_order(body: dict[str, Any]) -> dict[str, Any]:
     # Who is not the instructor queues behind the others, whatever is asked for.
     if visit is not None and visit.is_instructor and isinstance(body, dict):
         if "number" in body:
-            visit.order = float(body["number"])
+            try:
+                visit.order = float(body["number"])
+            except (TypeError, ValueError, OverflowError):
+                # ComfyUI's handler refuses it.
+                return body
         elif body.get("front"):
             visit.order = "front"
     return body

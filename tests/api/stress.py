@@ -18,7 +18,7 @@ from comfyume.tests.harness.client import Client
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.package import ROOT
 from comfyume.tests.harness.pair import Pair
-from comfyume.tests.harness.processes import ComfyProcess
+from comfyume.tests.harness.processes import ComfyProcess, tail
 
 from . import findings
 from .exchanges import Exchange, Operations
@@ -33,7 +33,7 @@ MOST_SECONDS = 3600
 
 
 class RunFailed(Exception):
-    """Schemathesis could not test everything; the message is what it says."""
+    """Not everything could be tested; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Stage:
                 compared with a plain ComfyUI's instead.
 
         Raises:
-            RunFailed: some operations were not tested.
+            RunFailed: some operations were not tested, or a server has ended meanwhile.
         """
         folder = self._folder / name
         folder.mkdir(parents=True)
@@ -129,6 +129,7 @@ class Stage:
             outcome = subprocess.run(
                 command, cwd=folder, capture_output=True, text=True, timeout=MOST_SECONDS, check=False
             )
+        self._check_alive()
         said = outcome.stdout + outcome.stderr
         # 1 tells of failures, which are looked at here; an error is something that could not be tested.
         if outcome.returncode not in (0, 1) or "= ERRORS =" in said:
@@ -137,6 +138,13 @@ class Stage:
         operations = Operations(yaml.safe_load(description.read_text(encoding="utf-8")))
         failures = failures if is_failed and settings else ""
         return Run(name, operations, fork.exchanges, failures, fork.send_again, is_compared=not settings)
+
+    def _check_alive(self) -> None:
+        """Make sure that nobody answers nothing because they are no longer there."""
+        servers = {"frontend": self.pair.frontend, "worker": self.pair.worker, "vanilla": self.vanilla}
+        for name, server in servers.items():
+            if server.process is None or server.process.poll() is not None:
+                raise RunFailed(f"the {name} has ended while it was stressed:\n{tail(server.log)}")
 
     def still_works(self) -> None:
         """See a prompt of ada's run, and its picture arrive."""
