@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import time
+from collections.abc import Sequence
 
-from ..accounts.activity import MOST_READ, ActivityLog
-from ..job_queue.connection import connect_async
-from ..job_queue.errors import QueueError
+import redis.asyncio
+
+from ..accounts.activity import MOST_READ, ActivityLog, Entry
 from ..job_queue.keys import Keys
 from . import workshop_store
 from .errors import CommandError
@@ -25,20 +25,14 @@ def run(options: argparse.Namespace) -> int:
     """Print the log, the latest entry last."""
     if not 1 <= options.last <= MOST_READ:
         raise CommandError(f"--last must be 1 to {MOST_READ}.")
-    with workshop_store.found_store(options) as (url, settings):
-        try:
-            asyncio.run(_print(options, url, Keys(settings.workshop)))
-        except QueueError as error:
-            raise CommandError(str(error)) from error
-    return 0
+
+    async def work(client: redis.asyncio.Redis, keys: Keys) -> None:
+        _print(await ActivityLog(client, keys).read(most=options.last, who=options.user))
+
+    return workshop_store.run_on_store(options, work)
 
 
-async def _print(options: argparse.Namespace, url: str, keys: Keys) -> None:
-    client = connect_async(url)
-    try:
-        entries = await ActivityLog(client, keys).read(most=options.last, who=options.user)
-    finally:
-        await client.aclose()
+def _print(entries: Sequence[Entry]) -> None:
     if not entries:
         print("Nothing is in the log.")
     for entry in reversed(entries):

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import redis.asyncio
+
 from ..accounts.activity import COMMAND_LINE, ActivityLog
-from ..accounts.errors import AccountError
-from ..accounts.users import Users, names_of
-from ..job_queue.allowances import LIMIT_NAMES, USUAL, Allowances, Change, Limits
-from ..job_queue.connection import connect_async
-from ..job_queue.errors import QueueError
+from ..accounts.users import Users
+from ..job_queue.allowances import COUNTED, LIMIT_NAMES, USUAL, Allowances, Change, Limits
 from ..job_queue.keys import Keys
 from . import workshop_store
 from .errors import CommandError
+from .names import known_names
 
-#: What a person reads of each limit, and its unit.
+#: What a person reads of each limit.
 WORDS = {
-    "per_person": ("prompts in the queue", ""),
-    "per_minute": ("prompts queued within a minute", ""),
-    "gpu_day": ("GPU minutes within 24 hours", "min"),
-    "gpu_workshop": ("GPU minutes in all", "min"),
-    "credits_hour": ("credits that each hour brings; one is a GPU minute", ""),
-    "disk": ("GiB that their files may take", "GiB"),
+    "per_person": "prompts in the queue",
+    "per_minute": "prompts queued within a minute",
+    "gpu_day": "GPU minutes within 24 hours",
+    "gpu_workshop": "GPU minutes in all",
+    "credits_hour": "credits that each hour brings; one is a GPU minute",
+    "disk": "GiB that their files may take",
 }
-#: Limits that count whole things.
-COUNTS = ("per_person", "per_minute")
 LARGEST = 1e9
 
 
@@ -49,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     setting = actions.add_parser("set", help="set limits of all, or of the people who are named")
     setting.add_argument("names", nargs="*", metavar="NAME", help="a user, or a range such as user001..user020")
-    for name, (words, _) in WORDS.items():
+    for name, words in WORDS.items():
         setting.add_argument(
             f"--{name.replace('_', '-')}",
             metavar="N",
@@ -63,28 +60,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do what was asked for."""
-    with workshop_store.found_store(options) as (url, settings):
-        try:
-            asyncio.run(_run(options, url, Keys(settings.workshop)))
-        except (AccountError, QueueError) as error:
-            raise CommandError(str(error)) from error
-    return 0
 
-
-async def _run(options: argparse.Namespace, url: str, keys: Keys) -> None:
-    client = connect_async(url)
-    try:
+    async def work(client: redis.asyncio.Redis, keys: Keys) -> None:
         workshop = Workshop(Users(client, keys), Allowances(client, keys), ActivityLog(client, keys))
         await ACTIONS[options.action](options, workshop)
         await workshop.activity.flush()
-    finally:
-        await client.aclose()
+
+    return workshop_store.run_on_store(options, work)
 
 
 async def _show(_options: argparse.Namespace, workshop: Workshop) -> None:
     limits = await workshop.allowances.limits()
     print("Each person may use, unless it is said otherwise below:")
-    for name, (words, _) in WORDS.items():
+    for name, words in WORDS.items():
         most = getattr(limits, name)
         print(f"  {'no limit' if most is None else f'{most:g}':>10}  {words}")
     users = list(await workshop.users.all())
@@ -122,7 +110,7 @@ async def _set(options: argparse.Namespace, workshop: Workshop) -> None:
         workshop.activity.note(COMMAND_LINE, "limits", limits=of_all)
         print(f"For everybody: {told}.")
         return
-    names = await _known(options.names, workshop)
+    names = await known_names(options.names, workshop.users)
     for name in names:
         await workshop.allowances.set_own_limits(name, changes)
         workshop.activity.note(COMMAND_LINE, "limits", user=name, limits=changes)
@@ -142,7 +130,7 @@ def _change(name: str, text: str) -> Change:
         amount = float(text)
     except ValueError:
         amount = -1.0
-    if not 0 <= amount <= LARGEST or (name in COUNTS and not amount.is_integer()):
+    if not 0 <= amount <= LARGEST or (name in COUNTED and not amount.is_integer()):
         raise CommandError(f"--{name.replace('_', '-')} {text}: write a number, `none`, or `usual` for a person.")
     return amount
 
@@ -150,7 +138,7 @@ def _change(name: str, text: str) -> Change:
 async def _grant(options: argparse.Namespace, workshop: Workshop) -> None:
     if not -LARGEST <= options.credits <= LARGEST:
         raise CommandError("Write how many credits as a number.")
-    names = await _known(options.names, workshop)
+    names = await known_names(options.names, workshop.users)
     for name in names:
         await workshop.allowances.grant(name, options.credits)
         workshop.activity.note(COMMAND_LINE, "grant", user=name, credits=options.credits)
@@ -159,15 +147,6 @@ async def _grant(options: argparse.Namespace, workshop: Workshop) -> None:
         print(f"{name} was given {options.credits:g} credits{left}.")
         if allowance.credits is None:
             print("Credits are not counted yet: comfyume limits set --credits-hour N")
-
-
-async def _known(texts: list[str], workshop: Workshop) -> list[str]:
-    names = [name for text in texts for name in names_of(text)]
-    known = await workshop.users.all()
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise CommandError(f"Nothing was changed: there is no user {', '.join(unknown)}.")
-    return names
 
 
 ACTIONS: dict[str, Callable[[argparse.Namespace, Workshop], Awaitable[None]]] = {

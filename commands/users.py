@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import getpass
 import sys
 import time
@@ -12,17 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import redis.asyncio
+
 from ..accounts import htpasswd, passwords
 from ..accounts.activity import COMMAND_LINE, ActivityLog
-from ..accounts.errors import AccountError
 from ..accounts.sessions import Sessions
 from ..accounts.users import Role, Users, names_of, without
-from ..job_queue.connection import connect_async
-from ..job_queue.errors import QueueError
 from ..job_queue.keys import Keys
 from . import workshop_store
 from .credentials import write_sheet
 from .errors import CommandError
+from .names import known_names
 
 SHEET = "credentials.csv"
 ADDRESS = "http://127.0.0.1:8188"
@@ -74,22 +73,13 @@ def _add_password_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do what was asked for."""
-    with workshop_store.found_store(options) as (url, settings):
-        try:
-            asyncio.run(_run(options, url, Keys(settings.workshop)))
-        except (AccountError, QueueError) as error:
-            raise CommandError(str(error)) from error
-    return 0
 
-
-async def _run(options: argparse.Namespace, url: str, keys: Keys) -> None:
-    client = connect_async(url)
-    try:
+    async def work(client: redis.asyncio.Redis, keys: Keys) -> None:
         accounts = Accounts(Users(client, keys), Sessions(client, keys), ActivityLog(client, keys))
         await ACTIONS[options.action](options, accounts)
         await accounts.activity.flush()
-    finally:
-        await client.aclose()
+
+    return workshop_store.run_on_store(options, work)
 
 
 async def _add(options: argparse.Namespace, accounts: Accounts) -> None:
@@ -122,8 +112,7 @@ async def _list(_options: argparse.Namespace, accounts: Accounts) -> None:
 
 
 async def _remove(options: argparse.Namespace, accounts: Accounts) -> None:
-    names = [name for text in options.names for name in names_of(text)]
-    await _check_known(names, accounts)
+    names = await known_names(options.names, accounts.users)
     for name in names:
         await accounts.users.remove(name)
         accounts.activity.note(COMMAND_LINE, "user removed", user=name)
@@ -135,8 +124,7 @@ async def _remove(options: argparse.Namespace, accounts: Accounts) -> None:
 
 
 async def _passwd(options: argparse.Namespace, accounts: Accounts) -> None:
-    names = [name for text in options.names for name in names_of(text)]
-    await _check_known(names, accounts)
+    names = await known_names(options.names, accounts.users)
     for name, kept in _new_passwords(options, names):
         await accounts.users.set_password(name, kept)
         accounts.activity.note(COMMAND_LINE, "password changed", user=name)
@@ -200,13 +188,6 @@ def _asked_password(name: str) -> str:
     if getpass.getpass("Again: ") != password:
         raise CommandError("The two are not the same; nothing was changed.")
     return password
-
-
-async def _check_known(names: Sequence[str], accounts: Accounts) -> None:
-    known = await accounts.users.all()
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise CommandError(f"Nothing was changed: there is no user {', '.join(unknown)}.")
 
 
 async def _tell_if_nobody_instructs(accounts: Accounts) -> None:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import redis.asyncio
+
 from .. import settings as settings_module
+from ..accounts.errors import AccountError
+from ..job_queue.connection import connect_async
+from ..job_queue.errors import QueueError
+from ..job_queue.keys import Keys
 from ..settings import Settings, SettingsError
 from .comfyui_install import find_folder
 from .errors import CommandError
@@ -56,6 +63,28 @@ def found_store(options: argparse.Namespace) -> Iterator[tuple[str, Settings]]:
     print(f"The workshop in {folder.parent}", file=sys.stderr)
     with running_store(folder) as store:
         yield store.url, settings
+
+
+def run_on_store(options: argparse.Namespace, work: Callable[[redis.asyncio.Redis, Keys], Awaitable[None]]) -> int:
+    """Do something with the workshop's store, and end the connection to it.
+
+    Raises:
+        CommandError: there is no store, or it could not be done.
+    """
+
+    async def run(url: str, keys: Keys) -> None:
+        client = connect_async(url)
+        try:
+            await work(client, keys)
+        finally:
+            await client.aclose()
+
+    with found_store(options) as (url, settings):
+        try:
+            asyncio.run(run(url, Keys(settings.workshop)))
+        except (AccountError, QueueError) as error:
+            raise CommandError(str(error)) from error
+    return 0
 
 
 def loaded_settings() -> Settings:

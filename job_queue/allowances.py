@@ -11,6 +11,7 @@ from typing import Any, Literal
 import redis.asyncio
 
 from .connection import store_errors
+from .jobs import GIB
 from .keys import Keys
 from .scripts import AsyncScripts
 
@@ -27,7 +28,7 @@ _UNITS = {
     "gpu_day": 60_000.0,
     "gpu_workshop": 60_000.0,
     "credits_hour": float(CREDIT_MS),
-    "disk": float(1024**3),
+    "disk": float(GIB),
 }
 
 
@@ -52,6 +53,8 @@ class Limits:
     disk: float | None = None
 
 
+#: Those that count whole things.
+COUNTED = ("per_person", "per_minute")
 LIMIT_NAMES = tuple(field.name for field in fields(Limits))
 
 
@@ -102,13 +105,8 @@ class Allowances:
 
     async def disk_limit(self, user: str) -> int | None:
         """How many bytes a person's files may take."""
-        with store_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            pipeline.hget(self._keys.policy, "disk")
-            pipeline.hget(self._keys.limits(user), "disk")
-            usual, own = await pipeline.execute()
-        text = usual if own is None else own
-        return int(float(text)) if text else None
+        limit = (await self.of([user]))[user].limits.disk
+        return None if limit is None else round(limit * _UNITS["disk"])
 
     async def set_limits(self, changes: Mapping[str, float | None]) -> None:
         """Change the limits of all; None takes one away."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .jobs import GIB
+
 
 class QueueError(Exception):
     """Something about the workshop's queue; the message says what happened and what to do."""
@@ -58,7 +60,7 @@ def _minutes(ms: float) -> str:
 
 
 def _gib(size: float) -> str:
-    return f"{size / 1024**3:.3g} GiB"
+    return f"{size / GIB:.3g} GiB"
 
 
 def _again(wait: int) -> str:
