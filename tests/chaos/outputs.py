@@ -101,7 +101,7 @@ async def _frontend(room: Room) -> AsyncIterator[int]:
         (room.shared / kind).mkdir(exist_ok=True)
     application = web.Application()
     arriving = BlobFolder(room.shared / "arriving")
-    files = WorkerFiles(room.queue, lambda _, kind: room.shared / kind, arriving, room.notes)
+    files = WorkerFiles(room.queue, room.signatures, lambda _, kind: room.shared / kind, arriving, room.notes)
     files.mount(application.router.add_route)
     async with serving(application) as url:
         yield int(url.rpartition(":")[2])

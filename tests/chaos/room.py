@@ -11,6 +11,7 @@ import json
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,6 +23,7 @@ from comfyume.job_queue.events import Batch, Notice, decode
 from comfyume.job_queue.frontend_queue import FrontendQueue
 from comfyume.job_queue.jobs import Submission
 from comfyume.job_queue.keys import Keys
+from comfyume.server_routes.job_signatures import JobSignatures
 from comfyume.server_routes.lost_files import LostFiles
 from comfyume.shared_folder import NOTES, read_mark
 from comfyume.tests.harness.processes import RedisServer
@@ -86,6 +88,7 @@ class Room:
         self.listening = connect_listening(self.store.url)
         self.raw: Any = connect_async(self.store.url, timeout=30.0)
         self.queue = FrontendQueue(self.client, self.keys, history_size=HISTORY, history_days=1.0, lease=LEASE)
+        self.signatures = JobSignatures(self.client, self.keys)
         self.notes = DeliveryNotes(self.shared / NOTES / self.keys.workshop)
         self.lost_files = LostFiles(self.queue, self.notes, lambda _, kind: self.shared / kind)
         self._envelope = {"shared": {"mark": mark, "folders": {kind: kind for kind in ("input", "output", "temp")}}}
@@ -153,7 +156,8 @@ class Room:
         asked = self.submission(script, user=user, job=job, **changes)
         files = Script.of(asked.payload["prompt"]).files
         with self.record.operation("submit", job=asked.job_id, user=user, files=files):
-            await self.queue.submit(asked)
+            signature = await self.signatures.of(asked.job_id, asked.user, asked.envelope["files"])
+            await self.queue.submit(replace(asked, envelope={**asked.envelope, "signature": signature}))
         return asked.job_id
 
     def submission(
