@@ -75,6 +75,11 @@ async def serve_at(request: web.Request, raw_path: str, **notes: Any) -> web.Str
     return answer
 
 
+async def answer_in_thread(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Run a handler of ComfyUI's that holds the loop, but waits for nothing in it, in a thread."""
+    return await asyncio.to_thread(asyncio.run, handler(request))  # type: ignore[arg-type]
+
+
 def on_prompt(handler: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """See the body of each ``/prompt`` before ComfyUI does."""
     PromptServer.instance.add_on_prompt_handler(handler)

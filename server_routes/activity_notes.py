@@ -22,15 +22,18 @@ class ActivityNotes:
         self._activity = activity
         self._with_prompts = with_prompts
 
+    def note(self, user: str, what: str, **details: Any) -> None:
+        """Note what a user has done; see ``ActivityLog.note``."""
+        if user != LOCAL_USER:
+            self._activity.note(user, what, **details)
+
     def changed(self, visit: Visit, change: Change, jobs: Sequence[str]) -> None:
         """Note a change that is stored.
 
         Args:
             jobs: the ids of the jobs that it has concerned.
         """
-        if visit.user == LOCAL_USER:
-            return
-        note = self._activity.note
+        note = self.note
         if isinstance(change, Submit):
             texts = {"prompt": texts_of(change.item[2])} if self._with_prompts else {}
             note(visit.user, "submit", job=change.item[1], **texts)

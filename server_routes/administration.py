@@ -2,63 +2,46 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from ..accounts.activity import ActivityLog
 from ..accounts.errors import UserUnknown
 from ..accounts.users import Users
 from ..comfyui_seams import server
-from ..job_queue.allowances import Allowances
-from ..job_queue.errors import QueueError
+from ..job_queue.allowances import COUNTED, LIMIT_NAMES, Allowances
+from .activity_notes import ActivityNotes
 from .allowance import told
 from .gate import PERSON
-from .identity import LOCAL_USER, Person
-from .native_shapes import STORE_AWAY, error_answer
-
-#: Bytes of a body here.
-MOST_BYTES = 16 * 1024
+from .native_shapes import error_answer
+from .prompt_limits import is_small_json
 
 Amount = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+CONFIG = ConfigDict(extra="forbid", strict=True)
 
 
-class LimitsOfAll(BaseModel):
-    """Limits to change; ``null`` takes one away. See ``Limits`` for what they mean."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    per_person: Count | None = None
-    per_minute: Count | None = None
-    gpu_day: Amount | None = None
-    gpu_workshop: Amount | None = None
-    credits_hour: Amount | None = None
-    disk: Amount | None = None
+def _limits_model(name: str, word: Any = None) -> type[BaseModel]:
+    """A body with any of the limits: an amount, or null to take one away, or this word."""
+    kinds = {limit: Count if limit in COUNTED else Amount for limit in LIMIT_NAMES}
+    fields: dict[str, Any] = {limit: (kind | word | None, None) for limit, kind in kinds.items()}
+    return create_model(name, __config__=CONFIG, **fields)
 
 
-class LimitsOfOne(BaseModel):
-    """The same for one person; ``"usual"`` gives back the limit of all."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    per_person: Count | Literal["usual"] | None = None
-    per_minute: Count | Literal["usual"] | None = None
-    gpu_day: Amount | Literal["usual"] | None = None
-    gpu_workshop: Amount | Literal["usual"] | None = None
-    credits_hour: Amount | Literal["usual"] | None = None
-    disk: Amount | Literal["usual"] | None = None
+LimitsOfAll = _limits_model("LimitsOfAll")
+#: ``"usual"`` gives back the limit of all.
+LimitsOfOne = _limits_model("LimitsOfOne", Literal["usual"])
 
 
 class Grant(BaseModel):
     """Credits to give, or to take back; the same ``grant`` again changes nothing."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = CONFIG
 
     credits: Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
     grant: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")] | None = None
@@ -71,10 +54,11 @@ class BodyRefused(Exception):
 class Administration:
     """Answers instructors; the gate lets nobody else through."""
 
-    def __init__(self, users: Users, allowances: Allowances, activity: ActivityLog) -> None:
+    def __init__(self, users: Users, allowances: Allowances, activity: ActivityLog, notes: ActivityNotes) -> None:
         self._users = users
         self._allowances = allowances
         self._activity = activity
+        self._notes = notes
 
     def mount(self) -> None:
         """Add the routes."""
@@ -138,9 +122,7 @@ class Administration:
         return web.json_response({"user": name, **told((await self._allowances.of([name]))[name], None)})
 
     def _note(self, request: web.Request, what: str, **details: Any) -> None:
-        person: Person = request[PERSON]
-        if person.name != LOCAL_USER:
-            self._activity.note(person.name, what, **details)
+        self._notes.note(request[PERSON].name, what, **details)
 
 
 def _guarded(handler: Callable[[web.Request], Awaitable[web.Response]]) -> Handler:
@@ -153,15 +135,12 @@ def _guarded(handler: Callable[[web.Request], Awaitable[web.Response]]) -> Handl
             return error_answer(400, "invalid_request", str(error))
         except UserUnknown as error:
             return error_answer(404, "user_unknown", str(error))
-        except (QueueError, asyncio.TimeoutError) as error:
-            return error_answer(503, "store_unavailable", STORE_AWAY, str(error))
 
     return answer
 
 
 async def _body(request: web.Request, model: type[Any]) -> Any:
-    length = request.content_length
-    if length is None or length > MOST_BYTES or request.content_type != "application/json":
+    if not is_small_json(request):
         raise BodyRefused("Send a small body as application/json.")
     try:
         return model.model_validate_json(await request.read())

@@ -23,6 +23,10 @@ FRESH_WHEN_FULL = 2.0
 MOST_KNOWN = 1_000
 
 
+class NoRoom(LimitReached):
+    """A file is more than a person may keep beside those that they have."""
+
+
 @dataclass
 class _Known:
     """What is known of a person's disk, in bytes and by this process's clock in seconds."""
@@ -63,7 +67,7 @@ class DiskUse:
         """Let a person keep so many bytes more.
 
         Raises:
-            LimitReached: they would be over their limit.
+            NoRoom: they would be over their limit.
             StoreUnavailable, StoreRefused: see ``store_errors``.
         """
         used = await self.used(user)
@@ -71,7 +75,7 @@ class DiskUse:
         if used is None or known.limit is None:
             return
         if used + size > known.limit:
-            raise LimitReached("disk", known.limit, used)
+            raise NoRoom("disk", known.limit, used)
         known.size += size
 
     async def measure(self, user: str) -> int:

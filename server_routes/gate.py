@@ -79,7 +79,7 @@ class Gate:
             except NotAllowed as error:
                 return error_answer(403, "not_allowed", str(error))
             except TooMuch as error:
-                return _too_much(error)
+                return error_answer(429, "too_much", str(error), retry_after=1)
             except QueueError as error:
                 log.debug("who asks is not known: %s", error)
                 return _store_away(request)
@@ -225,12 +225,6 @@ def _store_away(request: web.Request) -> web.Response:
     if _opens_page(request):
         return web.Response(text=WAITING, content_type="text/html", status=503)
     return error_answer(503, "store_unavailable", STORE_AWAY)
-
-
-def _too_much(error: TooMuch) -> web.Response:
-    response = error_answer(429, "too_much", str(error))
-    response.headers["Retry-After"] = str(error.seconds)
-    return response
 
 
 def _opens_page(request: web.Request) -> bool:

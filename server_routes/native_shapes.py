@@ -13,6 +13,7 @@ from aiohttp import web
 from ..comfyui_seams.context import QueueItem
 from ..job_queue.errors import LimitReached
 from ..job_queue.jobs import StoredJob
+from .disk_use import NoRoom
 
 #: Answered with status 503 when the store is away.
 STORE_AWAY = "The workshop's store does not answer, so nothing was changed. Try again in a moment."
@@ -76,19 +77,25 @@ def lost_event(story: dict[str, Any]) -> tuple[str, str, bytes]:
     return story["job"], name, json.dumps({"type": name, "data": data}).encode()
 
 
-def error_answer(status: int, kind: str, message: str, details: str = "") -> web.Response:
-    """An answer that is an error, in ComfyUI's shape."""
-    return web.json_response(error_body(kind, message, details), status=status)
+def error_answer(
+    status: int, kind: str, message: str, details: str = "", *, retry_after: float | None = None
+) -> web.Response:
+    """An answer that is an error, in ComfyUI's shape.
+
+    Args:
+        retry_after: seconds until the same request may be sent again.
+    """
+    headers = {} if retry_after is None else {"Retry-After": str(math.ceil(retry_after))}
+    return web.json_response(error_body(kind, message, details), status=status, headers=headers)
 
 
-def limit_answer(request: web.Request, error: LimitReached) -> web.Response:
-    """An answer to who is over a limit. For an upload the page shows the status line alone, so that says it too."""
-    is_upload = error.limit == "disk" and request.path.removeprefix("/api") != "/prompt"
-    response = error_answer(413 if is_upload else 429, f"limit_{error.limit}", str(error))
-    if is_upload:
-        response.set_status(413, "Your files take all the space that one person may use here")
-    elif error.retry_after is not None:
-        response.headers["Retry-After"] = str(math.ceil(error.retry_after))
+def limit_answer(error: LimitReached) -> web.Response:
+    """An answer to who is over a limit."""
+    if not isinstance(error, NoRoom):
+        return error_answer(429, f"limit_{error.limit}", str(error), retry_after=error.retry_after)
+    response = error_answer(413, f"limit_{error.limit}", str(error))
+    # Of an upload that failed the page shows the status line alone.
+    response.set_status(413, "Your files take all the space that one person may use here")
     return response
 
 

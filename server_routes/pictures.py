@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from PIL.Image import DecompressionBombError
 
+from ..comfyui_seams import server
 from ..comfyui_seams.context import Folders
 from .native_shapes import error_answer
 from .own_files import check_upload
@@ -22,11 +23,6 @@ MOST_AT_ONCE = 2
 #: Paths without ``/api``, by method.
 _UPLOADS = re.compile(r"/upload/(image|mask)")
 _MODEL_PREVIEWS = re.compile(r"/experiment/models/preview/.*")
-
-
-async def answer_in_thread(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Run a handler of ComfyUI's that holds the loop, but waits for nothing in it, in a thread."""
-    return await asyncio.to_thread(asyncio.run, handler(request))  # type: ignore[arg-type]
 
 
 class Pictures:
@@ -56,7 +52,7 @@ class Pictures:
             check_upload(await request.post(), folders)
         async with self._slots:
             try:
-                return await answer_in_thread(request, handler)
+                return await server.answer_in_thread(request, handler)
             except DecompressionBombError as error:
                 message = "This picture has too many pixels to be shown here."
                 return error_answer(413, "picture_too_large", message, str(error))

@@ -20,6 +20,8 @@ MOST_BYTES = 4 * 1024 * 1024
 LARGE = 64 * 1024
 #: Bytes of any other body that is read in one piece.
 MOST_SMALL_BYTES = 512 * 1024
+#: Bytes of a body that says a few things: a sign-in, or a change of limits.
+MOST_BYTES_OF_A_FORM = 16 * 1024
 #: Values in a body, by the commas and brackets in it: the workflow and the graph of about 1,500 nodes.
 MOST_VALUES = 120_000
 #: Nodes of a graph, and how many of them are checked without a change of thread.
@@ -73,6 +75,12 @@ def check_small(request: web.Request) -> None:
     if request.content_length > MOST_SMALL_BYTES:
         message = f"This may have {MOST_SMALL_BYTES // 1024} KiB here, and it is larger."
         raise PromptRefused(413, "body_too_large", message)
+
+
+def is_small_json(request: web.Request) -> bool:
+    """Whether a body is JSON that may say a few things."""
+    length = request.content_length
+    return length is not None and length <= MOST_BYTES_OF_A_FORM and request.content_type == "application/json"
 
 
 def _too_large() -> PromptRefused:

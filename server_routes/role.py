@@ -33,6 +33,7 @@ from .administration import Administration
 from .allowance import AllowanceRoutes
 from .asking import Asking
 from .browsers import Browsers
+from .delete_files import DeleteFiles
 from .disk_use import DiskUse
 from .gate import Gate
 from .health import Health
@@ -87,10 +88,16 @@ class Frontend:
         signatures = JobSignatures(self._client, keys)
         submissions = Submissions(self._nodes, shared, workshop_secret.sealer_of(settings), signatures)
         browsers = Browsers(self._client, keys)
-        notes_of_activity = ActivityNotes(self._activity, with_prompts=settings.activity_prompts)
+        self._notes = ActivityNotes(self._activity, with_prompts=settings.activity_prompts)
         self._visits = Visits(
-            *(self._people, self._queue, submissions, self._relay, self._asking),
-            *(browsers, self._disk, notes_of_activity, self._nodes.definitions),
+            self._people,
+            self._queue,
+            submissions,
+            self._relay,
+            self._asking,
+            browsers,
+            self._disk,
+            self._notes,
         )
         notes = DeliveryNotes((settings.shared_folder or system) / NOTES / settings.workshop)
         arriving = BlobFolder(system / "arriving")
@@ -115,7 +122,8 @@ class Frontend:
         Waiting(self._queue).mount()
         SignInRoutes(self._identity, self._activity).mount()
         AllowanceRoutes(self._allowances, self._disk).mount()
-        Administration(self._identity.users, self._allowances, self._activity).mount()
+        DeleteFiles(self._people).mount()
+        Administration(self._identity.users, self._allowances, self._activity, self._notes).mount()
         server.add_outermost_middleware(WorkersAnswers(self._nodes).middleware())
         server.add_outermost_middleware(self._visits.middleware())
         server.add_outermost_middleware(self._gate.middleware())

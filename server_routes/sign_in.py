@@ -18,14 +18,13 @@ from ..job_queue.errors import QueueError
 from .gate import PERSON, SIGN_IN
 from .identity import Identity, Person
 from .native_shapes import STORE_AWAY, error_answer
+from .prompt_limits import is_small_json
 
 log = logging.getLogger("comfyume")
 
 FOLDER = Path(__file__).parent.parent / "web" / "sign_in"
 #: The files of the page: there are no others.
 PAGE_FILES = {"page.css": "text/css", "page.mjs": "text/javascript"}
-#: A sign-in of more bytes is none.
-MOST_BYTES = 16 * 1024
 #: How long a browser keeps the cookie; how long it signs in is decided here.
 COOKIE_SECONDS = 30 * 24 * 3600
 
@@ -67,8 +66,7 @@ class SignInRoutes:
 
     async def sign_in(self, request: web.Request) -> web.StreamResponse:
         """Check ``{"user", "password"}`` and begin a session; 401 if they are wrong, 429 after too many that were."""
-        length = request.content_length
-        if length is None or length > MOST_BYTES or request.content_type != "application/json":
+        if not is_small_json(request):
             return error_answer(400, "invalid_sign_in", "Send a name and a password as JSON.")
         try:
             given = Credentials.model_validate_json(await request.read())
@@ -84,9 +82,7 @@ class SignInRoutes:
         except Busy as error:
             return error_answer(429, "busy", str(error))
         except TooManyFailures as error:
-            response = error_answer(429, "too_many_failures", str(error))
-            response.headers["Retry-After"] = str(error.seconds)
-            return response
+            return error_answer(429, "too_many_failures", str(error), retry_after=error.seconds)
         except QueueError as error:
             log.warning("[comfyume] nobody can sign in: %s", error)
             return error_answer(503, "store_unavailable", STORE_AWAY)

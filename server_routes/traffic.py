@@ -37,15 +37,7 @@ OF_AN_ADDRESS = Rate(6_000, 200)
 
 
 class TooMuch(Exception):
-    """Somebody asks for more than one person may; the message is for them.
-
-    Attributes:
-        seconds: after which they may try again.
-    """
-
-    def __init__(self, message: str, seconds: int = 1) -> None:
-        super().__init__(message)
-        self.seconds = seconds
+    """Somebody asks for more than one person may; the message is for them, and they may try again in a second."""
 
 
 class _Asker:

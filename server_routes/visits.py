@@ -27,7 +27,7 @@ from .identity import LOCAL_USER, NotAllowed, Person
 from .native_shapes import STORE_AWAY, error_answer, history_entry, json_of, limit_answer, queue_item
 from .own_files import NotOwn, check_preview, check_view, own_entries
 from .people import People, data_user
-from .pictures import Pictures, answer_in_thread
+from .pictures import Pictures
 from .prompt_limits import MOST_BYTES, PromptRefused, check_size, check_small, no_prompt
 from .relay import Relay
 from .submissions import Submissions
@@ -57,7 +57,6 @@ class Visits:
         browsers: Browsers,
         disk: DiskUse,
         notes: ActivityNotes,
-        definitions: asyncio.Lock,
     ) -> None:
         self._people = people
         self._queue = queue
@@ -68,7 +67,6 @@ class Visits:
         self._disk = disk
         self._notes = notes
         self._pictures = Pictures()
-        self._definitions = definitions
 
     def middleware(self) -> Any:
         """The middleware, for aiohttp."""
@@ -118,7 +116,7 @@ class Visits:
         except JobConflict as error:
             return error_answer(409, "prompt_id_taken", str(error))
         except LimitReached as error:
-            return limit_answer(request, error)
+            return limit_answer(error)
         except SecretsUnreadable as error:
             log.warning("[comfyume] a prompt was refused: %s", error)
             return error_answer(503, "no_secret", str(error))
@@ -135,11 +133,6 @@ class Visits:
         if self._pictures.are_asked_for(request):
             return await self._pictures.answer(request, handler, visit.folders)
         path = request.path.removeprefix("/api")
-        if path == "/object_info" and request.method == "GET":
-            # ComfyUI asks each node, a quarter of a second for all: fifty pages that open at once would hold everybody
-            # up for as long as all of them take.
-            async with self._definitions:
-                return await answer_in_thread(request, handler)
         if path == "/userdata" and request.method == "GET":
             return await self._own_listing(await handler(request), request, visit)
         if request.method != "POST" or path != "/prompt":

@@ -1,4 +1,4 @@
-"""Answers to which the workers have a part: devices, model headers, and the scripts of their node packs."""
+"""Answers to which the workers have a part: definitions of nodes, devices, model headers, scripts of node packs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import quote
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ..comfyui_seams import extensions
+from ..comfyui_seams import extensions, server
 from .native_shapes import json_of
 from .workshop_nodes import WorkshopNodes
 
@@ -32,6 +32,11 @@ class WorkersAnswers:
             if request.method == "GET":
                 if path.startswith("/extensions/"):
                     return await self._extension_file(request, path, handler)
+                if path == "/object_info":
+                    # ComfyUI asks each node, a quarter of a second for all: fifty pages that open at once would hold
+                    # everybody up for as long as all of them take.
+                    async with self._workshop.definitions:
+                        return await server.answer_in_thread(request, handler)
                 if path == "/extensions":
                     return self._with_extensions(await handler(request))
                 if path == "/system_stats":

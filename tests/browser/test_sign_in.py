@@ -94,9 +94,7 @@ def test_two_people_sign_in_and_each_sees_only_their_own(browser_of: Open) -> No
     assert ada.page.evaluate("fetch('/api/jobs').then(r => r.json()).then(body => body.jobs.length)") == 1
 
 
-def test_who_is_over_a_limit_reads_why_and_runs_the_same_work_once_there_is_more(
-    browser_of: Open, room: Pair
-) -> None:
+def test_who_is_over_a_limit_reads_why_and_runs_the_same_work_once_there_is_more(browser_of: Open, room: Pair) -> None:
     ines = Client(room.frontend.address, headers=basic("ines"), connect=False)
 
     def allow_bob(credits_hour: float | None) -> None:
