@@ -71,6 +71,7 @@ class Settings(BaseModel):
     job_timeout: float = Field(1800, gt=0, description="seconds that a job may run")
     vram_gate: GateMode = Field("on", description="whether jobs wait for GPU memory; dry_run only tells of it")
     vram_margin: float = Field(2, ge=0, description="GiB kept free beside what a job needs")
+    price_hour: float | None = Field(None, ge=0, description="what an hour of this worker costs, for the room's sums")
     max_jobs: int = Field(0, ge=0, description="jobs after which a worker ends by itself; 0 for no limit")
     drain_notice: float = Field(25, ge=0, description="seconds that a job has when its worker is told to end")
     lease: float = Field(30, ge=1, description="seconds until a silent worker's job is given to another")

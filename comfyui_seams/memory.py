@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import gc
-import logging
 from functools import cache
 from typing import Any
 
 import comfy.model_management as management
 import torch
 
+from . import driver
 from .answers import Memory
 
-log = logging.getLogger("comfyume")
-
-_nvml_handles: dict[int, Any] = {}
+#: Bytes by which people are told of memory.
+GRAIN = 32 * 1024**2
 #: The models that the running prompt uses, by the id of each.
 _used: set[int] = set()
 
@@ -25,7 +24,7 @@ def look() -> Memory:
     total = int(management.get_total_memory(device))
     free, torch_free = (int(value) for value in management.get_free_memory(device, torch_free_too=True))
     reclaimable = sum(size for _, size in _loaded_here(device))
-    seen = _ask_driver(device)
+    seen = driver.memory(device)
     if seen is None:
         return Memory(total, free, reclaimable, f"ComfyUI ({device})")
     # What torch keeps for its next allocation is in use for the driver.
@@ -41,24 +40,22 @@ def _loaded_here(device: torch.device) -> list[tuple[int, int]]:
     ]
 
 
-def _ask_driver(device: torch.device) -> tuple[int, int] | None:
-    """Total and free bytes of a CUDA device, whoever uses it; None without an NVIDIA driver."""
-    if device.type != "cuda" or torch.version.cuda is None:
-        return None
-    index = device.index or 0
-    try:
-        import pynvml  # noqa: PLC0415 - a machine without NVIDIA's driver needs none of it
-
-        if index not in _nvml_handles:
-            pynvml.nvmlInit()
-            # The order in which the driver counts is not torch's when CUDA_VISIBLE_DEVICES is set.
-            uuid = f"GPU-{torch.cuda.get_device_properties(index).uuid}"
-            _nvml_handles[index] = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-        memory = pynvml.nvmlDeviceGetMemoryInfo(_nvml_handles[index])
-    except (ImportError, AttributeError, pynvml.NVMLError) as error:
-        log.debug("NVML does not tell: %s", error)
-        return None
-    return int(memory.total), int(memory.free)
+def measure() -> dict[str, Any]:
+    """What the device that prompts run on does now; see ``Engine.measure``."""
+    device = management.get_torch_device()
+    seen = look()
+    use, temperature = driver.activity(device) or (None, None)
+    told = {
+        "name": management.get_torch_device_name(device),
+        "vram_total": seen.total,
+        # To the nearest few megabytes, so that not every breath is news.
+        "vram_free": seen.free // GRAIN * GRAIN,
+        "use": use,
+        "temperature": temperature,
+    }
+    kept = list(management.current_loaded_models)
+    loaded = {type(each.model.model).__name__ for each in kept if each.model is not None and each.device == device}
+    return {"devices": [told], "loaded": sorted(loaded)}
 
 
 def unload() -> None:

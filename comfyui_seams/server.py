@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -60,7 +60,9 @@ def _is_this_machine(host: str | None) -> bool:
         return host == "localhost" or str(host).endswith(".localhost")
 
 
-async def serve_at(request: web.Request, raw_path: str, **notes: Any) -> web.StreamResponse:
+async def serve_at(
+    request: web.Request, raw_path: str, notes: Mapping[str, Any], body: bytes | None = None
+) -> web.StreamResponse:
     """Answer a request as if it had been sent to another address of this server, through all middlewares.
 
     aiohttp resolves a route before the middlewares run, so this resolves anew.
@@ -68,8 +70,11 @@ async def serve_at(request: web.Request, raw_path: str, **notes: Any) -> web.Str
     Args:
         raw_path: path and query as they would have been sent, so that `%2F` stays what it is.
         notes: what the middlewares find in the request.
+        body: what the handler finds there instead of what was sent, which must not have been read.
     """
     moved = request.clone(rel_url=URL(raw_path, encoded=True))
+    if body is not None:
+        moved._read_bytes = body  # noqa: SLF001 - aiohttp has no other way; it is where `read` keeps what it has read
     moved.update(notes)
     answer: web.StreamResponse = await PromptServer.instance.app._handle(moved)  # noqa: SLF001 - aiohttp has no other
     return answer

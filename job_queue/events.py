@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+#: What a message on the channel tells that is no batch.
+NOTICES = ("changed", "workers", "lost", "accounts", "measured", "policy", "message")
+
 
 class Event(NamedTuple):
     """One event as it goes to a browser.
@@ -56,7 +59,8 @@ class Notice:
 
     Attributes:
         kind: ``changed`` (a person's queue), ``workers`` (who lives, what they can run), ``lost`` (a job was given up),
-            ``accounts`` (who may sign in, who is signed in).
+            ``accounts`` (who may sign in, who is signed in), ``measured`` (a worker has measured its machine),
+            ``policy`` (how the queue is worked off), ``message`` (an instructor speaks to all).
         data: its fields.
     """
 
@@ -89,7 +93,7 @@ def decode(message: bytes) -> Batch | Notice:
     head, _, body = message.partition(b"\n")
     header = json.loads(head)
     if "job" not in header:
-        kind = next((kind for kind in ("changed", "workers", "lost", "accounts") if kind in header), None)
+        kind = next((kind for kind in NOTICES if kind in header), None)
         if kind is None:
             raise ValueError(f"unknown message on the events' channel: {head[:200]!r}")
         return Notice(kind, header)

@@ -6,7 +6,7 @@ import heapq
 import json
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import get_args
 
 from .jobs import Level
@@ -27,12 +27,14 @@ class Expected:
             one that is too far back.
         memory: bytes of a GPU's memory that it is taken to need; None when nothing is known.
         workers: the live workers that can run it now.
+        lacks: what keeps all live workers from running it: ``memory``, or a need that none of them has.
     """
 
     position: int | None
     starts_in: float | None
     memory: int | None
     workers: tuple[str, ...]
+    lacks: str = ""
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Lane:
     memory: int | None
     workers: frozenset[str]
     jobs: deque[tuple[float, str]]
+    lacks: str = ""
 
 
 @dataclass
@@ -76,6 +79,7 @@ class Outlook:
                 int(lane["memory"]) if "memory" in lane else None,
                 frozenset(lane["workers"] or ()),
                 deque((float(number), job_id) for job_id, number in _pairs(lane["jobs"])),
+                lane.get("lacks", ""),
             )
             for lane in value["lanes"] or ()
         ]
@@ -94,7 +98,7 @@ def forecast(outlook: Outlook) -> dict[str, Expected]:
         What is expected of each queued job, by id.
     """
     result = {
-        job_id: Expected(None, None, lane.memory, tuple(sorted(lane.workers)))
+        job_id: Expected(None, None, lane.memory, tuple(sorted(lane.workers)), lane.lacks)
         for lane in outlook.lanes
         for _, job_id in lane.jobs
     }
@@ -102,26 +106,52 @@ def forecast(outlook: Outlook) -> dict[str, Expected]:
         return result
     free = [(left, name) for name, (left, _) in outlook.workers.items()]
     heapq.heapify(free)
+    ranking = _Ranking(outlook)
+    latest = max(outlook.turns.values(), default=0.0)
     position = 0
     while free and position < MOST_PLAYED:
         now, name = heapq.heappop(free)
-        lane = _next_lane(outlook, name)
+        lane = ranking.next_for(name)
         if lane is None:
             # Nothing that is queued now is for this worker.
             continue
         _, job_id = lane.jobs.popleft()
         position += 1
-        result[job_id] = Expected(position, now / 1000, lane.memory, result[job_id].workers)
+        result[job_id] = replace(result[job_id], position=position, starts_in=now / 1000)
         outlook.usage[lane.user] = outlook.usage.get(lane.user, 0.0) + lane.duration
-        outlook.turns[lane.user] = max(outlook.turns.values(), default=0.0) + 1
+        latest += 1
+        outlook.turns[lane.user] = latest
         heapq.heappush(free, (now + lane.duration, name))
     return result
 
 
-def _next_lane(outlook: Outlook, worker: str) -> Lane | None:
-    only = outlook.workers[worker][1]
-    mine = [lane for lane in outlook.lanes if lane.jobs and worker in lane.workers and (not only or lane.user == only)]
-    return min(mine, key=lambda lane: _rank(outlook, lane), default=None)
+class _Ranking:
+    """Which lane is next for a worker. Ranks only ever rise, so each is looked at again when it comes to the top."""
+
+    def __init__(self, outlook: Outlook) -> None:
+        self._outlook = outlook
+        self._heaps: dict[str, list[tuple[tuple[int, float, float], int]]] = {name: [] for name in outlook.workers}
+        for index, lane in enumerate(outlook.lanes):
+            for name in lane.workers & outlook.workers.keys():
+                only = outlook.workers[name][1]
+                if lane.jobs and (not only or lane.user == only):
+                    self._heaps[name].append((_rank(outlook, lane), index))
+        for heap in self._heaps.values():
+            heapq.heapify(heap)
+
+    def next_for(self, worker: str) -> Lane | None:
+        """The lane whose first job the worker takes next."""
+        heap = self._heaps[worker]
+        while heap:
+            rank, index = heap[0]
+            lane = self._outlook.lanes[index]
+            if not lane.jobs:
+                heapq.heappop(heap)
+            elif (now := _rank(self._outlook, lane)) != rank:
+                heapq.heapreplace(heap, (now, index))
+            else:
+                return lane
+        return None
 
 
 def _rank(outlook: Outlook, lane: Lane) -> tuple[int, float, float]:

@@ -10,12 +10,14 @@ from typing import Any, Literal
 
 import redis.asyncio
 
+from .board import Board
 from .connection import store_errors
 from .errors import JobConflict, LimitReached
 from .events import Batch, decode
 from .forecast import Outlook
 from .jobs import ActiveJob, Level, Policy, QueueMode, StoredJob, Submission, plain_number
 from .keys import Keys
+from .records import FIELDS, JobRecord
 from .scripts import AsyncScripts
 
 #: Lost claims after which a job is quarantined.
@@ -157,6 +159,10 @@ class FrontendQueue:
         """Change who goes next, and nothing else of the policy."""
         await self._run("configure", "set", "mode", mode)
 
+    async def pause(self, *, is_paused: bool) -> None:
+        """Begin no further job, or go on."""
+        await self._run("configure", "set", "paused", "1" if is_paused else "")
+
     async def policy(self) -> Policy:
         """How the queue is worked off now."""
         with store_errors():
@@ -177,6 +183,10 @@ class FrontendQueue:
     async def outlook(self) -> Outlook:
         """All that decides who goes next, for ``forecast``."""
         return Outlook.from_reply(await self._run("look_ahead"))
+
+    async def board(self) -> Board:
+        """All that an instructor sees of the queue and the workers."""
+        return Board.from_reply(await self._run("board"))
 
     async def active(self, user: str) -> list[ActiveJob]:
         """A user's jobs that have not ended, in the order of the queue."""
@@ -232,6 +242,25 @@ class FrontendQueue:
                     found[job_id] = tuple(row)
                     self._cache.put(kind, job_id, tuple(row))
         return {job_id: entry for job_id, entry in found.items() if entry is not None}
+
+    async def records(self, job_ids: Sequence[str]) -> dict[str, JobRecord]:
+        """These jobs, whosever they are, as far as they are there."""
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipeline.hmget(self._keys.job(job_id), FIELDS)
+            rows = await pipeline.execute() if job_ids else []
+        found = (JobRecord.from_row(job_id, row) for job_id, row in zip(job_ids, rows, strict=True))
+        return {record.job_id: record for record in found if record is not None}
+
+    async def ended(self, user: str, before: int | None, most: int) -> list[tuple[str, int]]:
+        """A user's finished jobs, the newest first, each with its place among them, from before such a place."""
+        latest = "+inf" if before is None else f"({before}"
+        with store_errors():
+            rows = await self._client.zrevrangebyscore(
+                self._keys.history(user), latest, "-inf", start=0, num=most, withscores=True
+            )
+        return [(job_id.decode(), int(place)) for job_id, place in rows]
 
     async def forget(self, user: str, job_ids: Sequence[str]) -> None:
         """Delete these finished jobs of a user from history."""

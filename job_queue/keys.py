@@ -14,7 +14,7 @@ KEYS_OF_WORKERS = (
     *("job:*", "worker:*", "people:*", "usage", "history:*", "order:*", "allowance:*", "queued", "kind:*", "lane:*"),
     *("lease:*", "events:*", "presence:*", "nothing", "policy", "heads:*", "lanes:*", "running", "passed", "fits:*"),
     *("inbox:*", "idle", "reserved", "served", "turns", "active:*", "limits:*", "needs:*", "capabilities:*", "workers"),
-    *("catalogue:*", "catalogue-version", "orphans", "script-file:*"),
+    *("catalogue:*", "catalogue-version", "orphans", "script-file:*", "ledger"),
 )
 #: The same for the channels on which a worker speaks or listens.
 CHANNELS_OF_WORKERS = ("events", "control", "replies:*")
@@ -73,6 +73,11 @@ class Keys:
     def activity(self) -> str:
         """Stream of who did what."""
         return f"{self.prefix}activity"
+
+    @property
+    def ledger(self) -> str:
+        """Stream with an entry for each job that ended."""
+        return f"{self.prefix}ledger"
 
     def active(self, user: str) -> str:
         """Sorted set of a user's jobs that have not ended, by their number in the queue."""

@@ -18,12 +18,12 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 from .keys import CHANNELS_OF_WORKERS, KEYS_OF_WORKERS, Keys
 
 #: The scripts that a worker runs, its heartbeat's among them.
-SCRIPTS = ("append_events", "claim", "finish", "leave", "register_worker", "renew")
+SCRIPTS = ("append_events", "claim", "finish", "leave", "register_worker", "renew", "report")
 #: Commands in those scripts.
 IN_SCRIPTS = (
     *("del", "exists", "expire", "get", "hdel", "hexists", "hget", "hgetall", "hincrby", "hkeys", "hmget", "hset"),
     *("incr", "lrange", "ltrim", "persist", "pexpire", "publish", "rpush", "sadd", "sdiff", "set", "smembers", "srem"),
-    *("time", "ttl", "zadd", "zcard", "zdiff", "zinter", "zrange", "zrangebyscore", "zrem", "zremrangebyscore"),
+    *("time", "ttl", "xadd", "zadd", "zcard", "zdiff", "zinter", "zrange", "zrangebyscore", "zrem", "zremrangebyscore"),
     "zscore",
 )
 #: Commands that a worker sends beside them. `info` tells of the store's memory alone, at the start of each process.

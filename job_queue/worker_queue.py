@@ -170,6 +170,7 @@ def ending_words(
     earlier: Sequence[Event] = (),
     room: int | None = None,
     peak: int | None = None,
+    files: int = 0,
 ) -> list[bytes]:
     """The arguments of ``finish.lua``, which describes them."""
     published = encode(batch)
@@ -177,7 +178,7 @@ def ending_words(
     if earlier or not all(event.keep for event in batch.events):
         kept = encode(replace(batch, events=[*earlier, *batch.events]), only_kept=True)
     words: list[Any] = [batch.job_id, claim, batch.ends, result, published, *history, *following]
-    words += [kept, _word(room), _word(peak)]
+    words += [kept, _word(room), _word(peak), files]
     return [word if isinstance(word, bytes) else str(word).encode() for word in words]
 
 
@@ -238,9 +239,18 @@ class Reports:
             await pipeline.execute()
 
     async def register(
-        self, description: dict[str, Any], catalogue: str, capabilities: frozenset[str], *, former_is_dead: bool = False
+        self,
+        description: dict[str, Any],
+        catalogue: str,
+        capabilities: frozenset[str],
+        *,
+        former_is_dead: bool = False,
+        price: float | None = None,
     ) -> None:
         """Announce this worker.
+
+        Args:
+            price: what an hour of it costs; None if nobody has said.
 
         Raises:
             WorkerNameTaken: a live worker has the name; its description is in the message.
@@ -252,6 +262,7 @@ class Reports:
             encode_json(description),
             catalogue,
             "1" if former_is_dead else "",
+            "" if price is None else f"{price:g}",
         ]
         reply = await self._run("register_worker", *arguments)
         if reply[0] == b"capabilities":
@@ -262,6 +273,10 @@ class Reports:
         if reply[0] == b"taken":
             other = json.loads(reply[1])
             raise NameTakenBy(self._identity.name, other)
+
+    async def report(self, measured: dict[str, Any]) -> None:
+        """Tell what was measured of this machine; see ``Engine.measure``."""
+        await self._run("report", self._identity.name, self._identity.instance, encode_json(measured))
 
     async def leave(self) -> str:
         """Take the worker out in good order.
@@ -303,6 +318,7 @@ class Reports:
         catalogue: str = "",
         room: int | None = None,
         peak: int | None = None,
+        files: int = 0,
     ) -> list[bytes]:
         """The words that end a job with its result and its last events, and claim the next one, as one change.
 
@@ -310,12 +326,14 @@ class Reports:
             result: what history shows of it, as JSON.
             room: bytes of memory that the next job may need; None for any.
             peak: bytes of memory that this job took; None if nobody knows.
+            files: how many it has made.
         """
         following: list[str | int] = ["", "", "", "", ""]
         if upcoming is not None:
             identity = self._identity
             following = [identity.instance, upcoming.claim, catalogue, identity.lease_ms, upcoming.turn]
-        return ending_words(claim, batch, result, self.history, following, earlier=earlier, room=room, peak=peak)
+        options: dict[str, Any] = {"earlier": earlier, "room": room, "peak": peak, "files": files}
+        return ending_words(claim, batch, result, self.history, following, **options)
 
     async def end(self, words: Sequence[bytes]) -> list[bytes]:
         """End a job by the words of ``ending``; doing so again changes nothing.

@@ -89,6 +89,7 @@ RULES: tuple[Rule, ...] = (
         GET             /view_metadata/[^/]+
         GET             /system_stats
         GET             /comfyume/(?:me|page|waiting|allowance)
+        GET             /comfyume/strings/[^/]+\\.json
         """
         # What is each person's own.
         """
@@ -107,6 +108,12 @@ RULES: tuple[Rule, ...] = (
         GET             /internal/files/(?:input|output|temp)
         POST            /comfyume/sign-out/everywhere
         DELETE          /comfyume/files
+        GET,POST        /comfyume/jobs
+        GET             /comfyume/jobs/[^/]+
+        POST            /comfyume/jobs/[^/]+/(?:cancel|again)
+        GET             /comfyume/results\\.zip
+        GET             /comfyume/queue
+        PUT,DELETE      /comfyume/feeds/jobs
         """,
     ),
     *_rules(
@@ -118,6 +125,14 @@ RULES: tuple[Rule, ...] = (
         PATCH           /internal/logs/subscribe
         GET             /comfyume/(?:people|activity)
         GET,PUT         /comfyume/limits
+        PATCH           /comfyume/jobs
+        POST            /comfyume/jobs/cancel
+        PATCH           /comfyume/queue
+        GET             /comfyume/workers
+        PATCH           /comfyume/workers/[^/]+
+        POST            /comfyume/messages
+        PUT,DELETE      /comfyume/feeds/workshop
+        GET             /comfyume/workshop/.+
         PUT             /comfyume/people/[^/]+/limits
         POST            /comfyume/people/[^/]+/credits
         """

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..accounts.activity import ActivityLog
-from ..accounts.errors import UserUnknown
 from ..accounts.users import Users
 from ..comfyui_seams import server
 from ..job_queue.allowances import COUNTED, LIMIT_NAMES, Allowances
 from .activity_notes import ActivityNotes
 from .allowance import told
+from .bodies import BodyRefused, body_of, changes_in, guarded
 from .gate import PERSON
-from .native_shapes import error_answer
-from .prompt_limits import is_small_json
 
 Amount = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
@@ -47,10 +43,6 @@ class Grant(BaseModel):
     grant: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")] | None = None
 
 
-class BodyRefused(Exception):
-    """The body of a request is not what was asked for; the message says what is wrong."""
-
-
 class Administration:
     """Answers instructors; the gate lets nobody else through."""
 
@@ -70,7 +62,7 @@ class Administration:
             ("POST", "/comfyume/people/{name}/credits", self.grant),
             ("GET", "/comfyume/activity", self.activity),
         ):
-            server.add_route(method, path, _guarded(handler))
+            server.add_route(method, path, guarded(handler))
 
     async def people(self, _request: web.Request) -> web.Response:
         """Everybody: ``user``, ``role``, ``limits``, what is ``used``, and which limits are their ``own``."""
@@ -86,14 +78,14 @@ class Administration:
 
     async def set_limits(self, request: web.Request) -> web.Response:
         """Change limits of all: those that are named."""
-        changes = _changes(await _body(request, LimitsOfAll))
+        changes = changes_in(await body_of(request, LimitsOfAll))
         await self._allowances.set_limits(changes)
         self._note(request, "limits", limits=changes)
         return await self.limits(request)
 
     async def set_own_limits(self, request: web.Request) -> web.Response:
         """Change limits of one person: those that are named."""
-        changes = _changes(await _body(request, LimitsOfOne))
+        changes = changes_in(await body_of(request, LimitsOfOne))
         user = await self._users.get(request.match_info["name"])
         await self._allowances.set_own_limits(user.name, changes)
         self._note(request, "limits", user=user.name, limits=changes)
@@ -101,7 +93,7 @@ class Administration:
 
     async def grant(self, request: web.Request) -> web.Response:
         """Give a person credits."""
-        grant = await _body(request, Grant)
+        grant = await body_of(request, Grant)
         user = await self._users.get(request.match_info["name"])
         await self._allowances.grant(user.name, grant.credits, grant.grant)
         self._note(request, "grant", user=user.name, credits=grant.credits)
@@ -123,35 +115,6 @@ class Administration:
 
     def _note(self, request: web.Request, what: str, **details: Any) -> None:
         self._notes.note(request[PERSON].name, what, **details)
-
-
-def _guarded(handler: Callable[[web.Request], Awaitable[web.Response]]) -> Handler:
-    """Say in ComfyUI's shape what a handler comes to."""
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except BodyRefused as error:
-            return error_answer(400, "invalid_request", str(error))
-        except UserUnknown as error:
-            return error_answer(404, "user_unknown", str(error))
-
-    return answer
-
-
-async def _body(request: web.Request, model: type[Any]) -> Any:
-    if not is_small_json(request):
-        raise BodyRefused("Send a small body as application/json.")
-    try:
-        return model.model_validate_json(await request.read())
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"][:1])
-        raise BodyRefused(f"{place}: {first['msg']}".lstrip(": ")) from error
-
-
-def _changes(body: BaseModel) -> dict[str, Any]:
-    return body.model_dump(include=body.model_fields_set)
 
 
 def _is_entry(text: str) -> bool:

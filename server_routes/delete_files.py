@@ -12,9 +12,9 @@ from ..blobs.filing import is_below
 from ..comfyui_seams import server
 from .disk_use import size_of
 from .gate import PERSON
-from .native_shapes import error_answer
 from .own_files import KINDS, is_plain
 from .people import People
+from .problems import problem
 
 
 class DeleteFiles:
@@ -34,18 +34,18 @@ class DeleteFiles:
         """
         kind, path = request.query.get("kind", ""), request.query.get("path", "")
         if kind not in KINDS:
-            return error_answer(400, "invalid_kind", f"kind must be one of {', '.join(KINDS)}.")
+            return problem(400, "invalid-kind", f"kind must be one of {', '.join(KINDS)}.")
         if not path and kind != "temp":
-            return error_answer(400, "invalid_path", "Say which file or folder: path=NAME.")
+            return problem(400, "invalid-path", "Say which file or folder: path=NAME.")
         root = self._people.folder_of(request[PERSON].name, kind)
         if path.startswith("/") or not is_plain(path) or not is_below(root / path, root):
-            return error_answer(404, "not_found", "You have no such file.")
+            return problem(404, "not-found", "You have no such file.")
         try:
             freed = await asyncio.to_thread(_delete, root, path)
         except FileNotFoundError:
-            return error_answer(404, "not_found", "You have no such file.")
+            return problem(404, "not-found", "You have no such file.")
         except OSError as error:
-            return error_answer(409, "not_deleted", f"It could not be deleted: {error.strerror}.")
+            return problem(409, "not-deleted", f"It could not be deleted: {error.strerror}.")
         return web.json_response({"freed": freed})
 
 

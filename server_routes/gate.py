@@ -18,8 +18,9 @@ from ..job_queue.errors import QueueError
 from ..settings import Settings
 from .access import Rule, Who, who_may
 from .identity import Identity, NotAllowed, NotSignedIn, Person
-from .native_shapes import STORE_AWAY, error_answer
+from .native_shapes import STORE_AWAY
 from .own_files import is_plain
+from .problems import refusal
 from .traffic import TooMuch, Traffic
 
 log = logging.getLogger("comfyume")
@@ -27,6 +28,8 @@ log = logging.getLogger("comfyume")
 PERSON = "comfyume_person"
 #: In a request to somebody's personal address: whose, and the address as it was sent.
 OWNER, ADDRESS = "comfyume_owner", "comfyume_address"
+#: In a request that a route of ours makes of another, whose answer it looks at before it is sent.
+INNER = "comfyume_inner"
 SIGN_IN = "/comfyume/sign-in"
 SOCKETS = ("/ws", "/api/ws")
 CHANGES = ("POST", "PUT", "PATCH", "DELETE")
@@ -77,9 +80,9 @@ class Gate:
             except NotSignedIn as error:
                 return _sign_in_first(request, str(error))
             except NotAllowed as error:
-                return error_answer(403, "not_allowed", str(error))
+                return refusal(request, 403, "not_allowed", str(error))
             except TooMuch as error:
-                return error_answer(429, "too_much", str(error), retry_after=1)
+                return refusal(request, 429, "too_much", str(error), retry_after=1)
             except QueueError as error:
                 log.debug("who asks is not known: %s", error)
                 return _store_away(request)
@@ -131,7 +134,7 @@ class Gate:
             # What the page asks for stands relative to the address of a folder.
             return web.Response(status=302, headers={"Location": f"/{first}/{mark}{query}"})
         address = f"/{rest.lstrip('/')}{mark}{query}"
-        return await server.serve_at(request, address, **{OWNER: name, ADDRESS: request.path_qs})
+        return await server.serve_at(request, address, {OWNER: name, ADDRESS: request.path_qs})
 
     def _check_origin(self, request: web.Request) -> bool:
         """Look where a request comes from.
@@ -207,7 +210,7 @@ def _sign_in_first(request: web.Request, message: str) -> web.Response:
     if _opens_page(request):
         here = quote(request.get(ADDRESS, request.path_qs), safe="")
         return web.Response(status=302, headers={"Location": f"{SIGN_IN}?next={here}"})
-    return error_answer(401, "not_signed_in", message)
+    return refusal(request, 401, "not_signed_in", message)
 
 
 def _guard_answer(request: web.Request, response: web.StreamResponse) -> None:
@@ -224,7 +227,7 @@ def _store_away(request: web.Request) -> web.Response:
     """Nobody knows who asks: the page that a browser opens tries again until somebody does."""
     if _opens_page(request):
         return web.Response(text=WAITING, content_type="text/html", status=503)
-    return error_answer(503, "store_unavailable", STORE_AWAY)
+    return refusal(request, 503, "store_unavailable", STORE_AWAY)
 
 
 def _opens_page(request: web.Request) -> bool:

@@ -106,6 +106,14 @@ def error_body(kind: str, message: str, details: str = "") -> dict[str, Any]:
 
 def json_of(response: web.StreamResponse) -> Any:
     """What a handler of ComfyUI answered as JSON; None where it is none, or an error."""
-    if response.status != 200 or not isinstance(response, web.Response) or not isinstance(response.body, bytes):
+    return body_as_json(response) if response.status == 200 else None
+
+
+def body_as_json(response: web.StreamResponse) -> Any:
+    """The body of an answer, also of an error; None where it is no JSON."""
+    if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
         return None
-    return json.loads(response.body)
+    try:
+        return json.loads(response.body)
+    except ValueError:
+        return None

@@ -9,10 +9,12 @@ from aiohttp import web
 
 from ..comfyui_seams import server
 from ..settings import Settings
+from .gate import PERSON
 
 log = logging.getLogger("comfyume")
 
 PATH = "/comfyume/page"
+INSTRUCTORS_SCRIPTS = ["/comfyume/workshop/panel.mjs"]
 #: The folder whose graphs ComfyUI serves as this extension's templates.
 TEMPLATES = Path(__file__).parent.parent / "workflows"
 
@@ -35,6 +37,7 @@ class Page:
         """Add the route."""
         server.add_route("GET", PATH, self.answer)
 
-    async def answer(self, _request: web.Request) -> web.Response:
-        """The settings that concern the page."""
-        return web.json_response({"first_template": self._first_template})
+    async def answer(self, request: web.Request) -> web.Response:
+        """The settings that concern the page, and further modules for it to load."""
+        scripts = INSTRUCTORS_SCRIPTS if request[PERSON].is_instructor else []
+        return web.json_response({"first_template": self._first_template, "scripts": scripts})

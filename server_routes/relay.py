@@ -89,6 +89,8 @@ class Relay:
         self._queue = queue
         self._workers_changed = workers_changed
         self._accounts_changed = accounts_changed
+        self._observe: Callable[[Batch | Notice], None] = lambda _: None
+        self._connection_changed: Callable[[], None] = lambda: None
         self._mailboxes: dict[str, Mailbox] = {}
         self._jobs: dict[str, LiveJob] = {}
         self._ended: OrderedDict[str, LiveJob] = OrderedDict()
@@ -99,6 +101,10 @@ class Relay:
         self._changing: dict[str, bool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.connected = asyncio.Event()
+
+    def attach(self, observe: Callable[[Batch | Notice], None], connection_changed: Callable[[], None]) -> None:
+        """Call ``observe`` with each message, before it is acted on, and tell when the store comes and goes."""
+        self._observe, self._connection_changed = observe, connection_changed
 
     # Submits.
 
@@ -123,6 +129,7 @@ class Relay:
                 with store_errors():
                     async with subscribed(self._client, self._keys.events_channel) as arriving:
                         self.connected.set()
+                        self._connection_changed()
                         self._spawn(self._accounts_changed())
                         await self._catch_up_all()
                         async for data in arriving:
@@ -131,6 +138,7 @@ class Relay:
                 log.warning("[comfyume] no events from the workers: %s", error)
             finally:
                 self.connected.clear()
+                self._connection_changed()
             await asyncio.sleep(0.5)
 
     async def _take(self, data: bytes) -> None:
@@ -139,6 +147,7 @@ class Relay:
         except ValueError as error:
             log.warning("[comfyume] %s", error)
             return
+        self._observe(message)
         if isinstance(message, Notice):
             await self._take_notice(message)
         elif message.job_id in self._unanswered:
@@ -153,7 +162,7 @@ class Relay:
             self._spawn(self._workers_changed())
         elif notice.kind == "accounts":
             self._spawn(self._accounts_changed())
-        else:
+        elif notice.kind == "lost":
             job_id, name, text = lost_event(notice.data["lost"])
             number = self._jobs[job_id].kept + 1 if job_id in self._jobs else 1
             client = notice.data.get("client") or None
@@ -228,6 +237,12 @@ class Relay:
         mailbox = self._mailbox(sid)
         if mailbox is not None:
             mailbox.post(job_id, attempt, events)
+
+    def tell(self, sid: str, message: bytes) -> None:
+        """Send a text to a browser, behind what waits for it already."""
+        mailbox = self._mailbox(sid)
+        if mailbox is not None:
+            mailbox.post_text(message)
 
     def _mailbox(self, sid: str) -> Mailbox | None:
         socket = sockets.socket_of(sid)
@@ -328,9 +343,7 @@ class Relay:
                 if clients:
                     message = sockets.status_message(await self._queue.count_active(user))
                     for sid in clients:
-                        mailbox = self._mailbox(sid)
-                        if mailbox is not None:
-                            mailbox.post_text(message)
+                        self.tell(sid, message)
                 if not self._changing[user]:
                     return
         finally:

@@ -26,6 +26,7 @@ from ..job_queue.errors import QueueError
 from ..job_queue.frontend_queue import FrontendQueue
 from ..job_queue.jobs import Policy
 from ..job_queue.keys import Keys
+from ..job_queue.ledger import Ledger
 from ..settings import Settings
 from ..shared_folder import NOTES, read_mark
 from .activity_notes import ActivityNotes
@@ -35,15 +36,21 @@ from .asking import Asking
 from .browsers import Browsers
 from .delete_files import DeleteFiles
 from .disk_use import DiskUse
+from .feeds import Feeds
 from .gate import Gate
 from .health import Health
 from .identity import LOCAL_USER, Identity
+from .job_routes import JobRoutes
 from .job_signatures import JobSignatures
+from .live_board import LiveBoard
 from .lost_files import LostFiles
 from .page import Page
+from .panel_files import PanelFiles
 from .people import People
 from .relay import Relay
+from .results_zip import ResultsZip
 from .sign_in import SignInRoutes
+from .steering import Steering
 from .submissions import Submissions
 from .visits import Visits, note_order
 from .waiting import Waiting
@@ -58,7 +65,7 @@ class Frontend:
     """A ComfyUI process that people use; nothing executes here unless it is a worker too."""
 
     def __init__(self, settings: Settings, url: str) -> None:
-        keys = Keys(settings.workshop)
+        self._keys = keys = Keys(settings.workshop)
         system = folders.system_folder()
         self._client = connect_async(url)
         listening = connect_listening(url)
@@ -84,6 +91,9 @@ class Frontend:
             workers_changed=self._nodes.refresh,
             accounts_changed=self._look_who_is_here,
         )
+        self._board = LiveBoard(self._queue, self._relay.connected.is_set)
+        self._feeds = Feeds(self._board, self._relay.tell)
+        self._relay.attach(self._feeds.observe, self._board.touch)
         shared = _shared(settings, system, self._people)
         signatures = JobSignatures(self._client, keys)
         submissions = Submissions(self._nodes, shared, workshop_secret.sealer_of(settings), signatures)
@@ -120,6 +130,11 @@ class Frontend:
         Health(self._relay, self._nodes).mount()
         self._page.mount()
         Waiting(self._queue).mount()
+        self._feeds.mount()
+        JobRoutes(self._queue, Ledger(self._client, self._keys)).mount()
+        Steering(self._queue, self._board, self._client, self._keys, self._notes).mount()
+        ResultsZip(self._queue, self._people).mount()
+        PanelFiles().mount()
         SignInRoutes(self._identity, self._activity).mount()
         AllowanceRoutes(self._allowances, self._disk).mount()
         DeleteFiles(self._people).mount()
@@ -139,6 +154,7 @@ class Frontend:
             ("answers", self._asking.run()),
             ("nodes", self._nodes.keep_fresh()),
             ("sweep", self._sweep_for_ever()),
+            ("board", self._board.run()),
             ("activity", self._activity.run()),
         ):
             self._tasks.append(asyncio.create_task(_logged(work), name=f"comfyume-{name}"))
@@ -149,6 +165,7 @@ class Frontend:
         visits = sockets.visits()
         try:
             users = await self._identity.read_users()
+            self._feeds.look_who_may(users)
             ids = {visit.session for visit in visits.values() if visit.session is not None}
             live = await self._identity.sessions.are_live(list(ids))
         except QueueError as error:

@@ -17,7 +17,8 @@ from ..comfyui_seams import server
 from ..job_queue.errors import QueueError
 from .gate import PERSON, SIGN_IN
 from .identity import Identity, Person
-from .native_shapes import STORE_AWAY, error_answer
+from .native_shapes import STORE_AWAY
+from .problems import problem
 from .prompt_limits import is_small_json
 
 log = logging.getLogger("comfyume")
@@ -67,25 +68,25 @@ class SignInRoutes:
     async def sign_in(self, request: web.Request) -> web.StreamResponse:
         """Check ``{"user", "password"}`` and begin a session; 401 if they are wrong, 429 after too many that were."""
         if not is_small_json(request):
-            return error_answer(400, "invalid_sign_in", "Send a name and a password as JSON.")
+            return problem(400, "invalid-sign-in", "Send a name and a password as JSON.")
         try:
             given = Credentials.model_validate_json(await request.read())
         except ValidationError:
-            return error_answer(400, "invalid_sign_in", 'Send {"user": NAME, "password": PASSWORD}.')
+            return problem(400, "invalid-sign-in", 'Send {"user": NAME, "password": PASSWORD}.')
         address = self._identity.address_of(request)
         try:
             user = await self._identity.sign_in.check(given.user, given.password, address)
             token = await self._begin(user, _label(request, address))
             await self._end_former(request)
         except (SignInFailed, UserUnknown) as error:
-            return error_answer(401, "sign_in_failed", str(error))
+            return problem(401, "sign-in-failed", str(error))
         except Busy as error:
-            return error_answer(429, "busy", str(error))
+            return problem(429, "busy", str(error))
         except TooManyFailures as error:
-            return error_answer(429, "too_many_failures", str(error), retry_after=error.seconds)
+            return problem(429, "too-many-failures", str(error), retry_after=error.seconds)
         except QueueError as error:
             log.warning("[comfyume] nobody can sign in: %s", error)
-            return error_answer(503, "store_unavailable", STORE_AWAY)
+            return problem(503, "store-unavailable", STORE_AWAY)
         # A tab of this browser may still hold the last person's work.
         former = request.cookies.get(self._last_user_cookie)
         response = web.json_response({"user": user.name, "role": user.role, "former_user": former})
@@ -114,7 +115,7 @@ class SignInRoutes:
         try:
             session = await self._end_former(request)
         except QueueError:
-            return error_answer(503, "store_unavailable", STORE_AWAY)
+            return problem(503, "store-unavailable", STORE_AWAY)
         if session is not None:
             self._activity.note(session.user, "sign-out")
         self._identity.refresh()
@@ -127,7 +128,7 @@ class SignInRoutes:
             await self._identity.sessions.end_all(person.name)
             self._activity.note(person.name, "sign-out everywhere")
         except QueueError:
-            return error_answer(503, "store_unavailable", STORE_AWAY)
+            return problem(503, "store-unavailable", STORE_AWAY)
         self._identity.refresh()
         return self._signed_out()
 

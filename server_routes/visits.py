@@ -22,12 +22,13 @@ from .activity_notes import ActivityNotes
 from .asking import Asking
 from .browsers import Browsers
 from .disk_use import DiskUse
-from .gate import PERSON
+from .gate import INNER, PERSON
 from .identity import LOCAL_USER, NotAllowed, Person
 from .native_shapes import STORE_AWAY, error_answer, history_entry, json_of, limit_answer, queue_item
 from .own_files import NotOwn, check_preview, check_view, own_entries
 from .people import People, data_user
 from .pictures import Pictures
+from .problems import refusal
 from .prompt_limits import MOST_BYTES, PromptRefused, check_size, check_small, no_prompt
 from .relay import Relay
 from .submissions import Submissions
@@ -98,7 +99,7 @@ class Visits:
                     self._relay.expect(job_id)
                 await self._store(visit)
                 is_stored = True
-            if submitted:
+            if submitted and INNER not in request:
                 # The answer goes out here, so that no event of the job can overtake it.
                 await response.prepare(request)
                 await response.write_eof()
@@ -110,7 +111,7 @@ class Visits:
             # As ComfyUI answers where it looks itself.
             return web.Response(status=400 if request.method == "POST" else 403)
         except NotAllowed as error:
-            return error_answer(403, "not_allowed", str(error))
+            return refusal(request, 403, "not_allowed", str(error))
         except InvalidJobId as error:
             return error_answer(400, "invalid_prompt_id", str(error))
         except JobConflict as error:
@@ -122,7 +123,7 @@ class Visits:
             return error_answer(503, "no_secret", str(error))
         except QueueError as error:
             log.warning("[comfyume] %s %s: %s", request.method, request.path, error)
-            return error_answer(503, "store_unavailable", STORE_AWAY, str(error))
+            return refusal(request, 503, "store_unavailable", STORE_AWAY, str(error))
         finally:
             current_visit.reset(token)
             for job_id in submitted:

@@ -13,7 +13,8 @@ from ..job_queue.errors import QueueError
 from ..job_queue.forecast import Expected, forecast
 from ..job_queue.frontend_queue import FrontendQueue
 from ..job_queue.jobs import GIB
-from .native_shapes import STORE_AWAY, error_answer
+from .native_shapes import STORE_AWAY
+from .problems import problem
 
 PATH = "/comfyume/waiting"
 #: Seconds for which one forecast serves all who ask.
@@ -37,12 +38,12 @@ class Waiting:
         """The person's queued jobs in order: ``prompt_id``, ``position``, ``starts_in`` (seconds), ``why`` it waits."""
         visit = current_visit.get()
         if visit is None:
-            return error_answer(403, "not_allowed", "Nobody asks.")
+            return problem(403, "not-allowed", "Nobody asks.")
         try:
             jobs = [job for job in await self._queue.active(visit.user) if not job.is_running]
             expected = await self._look()
-        except QueueError as error:
-            return error_answer(503, "store_unavailable", STORE_AWAY, str(error))
+        except QueueError:
+            return problem(503, "store-unavailable", STORE_AWAY)
         return web.json_response([told(job.job_id, expected.get(job.job_id)) for job in jobs])
 
     async def _look(self) -> dict[str, Expected]:

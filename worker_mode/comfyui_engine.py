@@ -36,6 +36,10 @@ class ComfyUIEngine:
         """See ``Engine``."""
         return devices.describe()
 
+    def measure(self) -> dict[str, Any]:
+        """See ``Engine``."""
+        return memory.measure()
+
     def browser_files(self) -> dict[str, dict[str, Path]]:
         """See ``Engine``."""
         return catalogue_export.extension_files()

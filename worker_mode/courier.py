@@ -18,7 +18,7 @@ from ..job_queue.errors import ClaimLost, QueueError
 from ..job_queue.events import Batch, Event
 from ..job_queue.jobs import encode_json
 from ..job_queue.worker_queue import Reports
-from .endings import failed_status, final_state, timed_out_data, timed_out_status, undelivered_status
+from .endings import count_files, failed_status, final_state, timed_out_data, timed_out_status, undelivered_status
 from .engine import Engine
 from .running_job import Finish, RunningJob
 from .unsent import UnsentResults
@@ -276,7 +276,8 @@ class Courier:
             batch = self._take_batch(running, ends=final_state(status))
             result = {"outputs": outputs, "meta": finish.history_result.get("meta", {}), "status": status}
             told = running.redacted(encode_json(result))
-            ending = partial(self._reports.ending, job.claim, batch, told, earlier=running.unkept, peak=finish.peak)
+            known: dict[str, Any] = {"earlier": running.unkept, "peak": finish.peak, "files": count_files(outputs)}
+            ending = partial(self._reports.ending, job.claim, batch, told, **known)
             words = ending(upcoming=finish.upcoming, catalogue=finish.catalogue, room=finish.room)
             answer = await self._insist(running, partial(self._end_or_save, running, words, ending))
             if running.is_saved:

@@ -13,6 +13,16 @@ def final_state(status: dict[str, Any]) -> str:
     return "cancelled" if any(name == "execution_interrupted" for name, _ in status["messages"]) else "error"
 
 
+def count_files(outputs: dict[str, Any]) -> int:
+    """How many files a job has made, by the outputs of its nodes. Those for the moment do not count."""
+    return sum(
+        isinstance(file, dict) and "filename" in file and file.get("type") == "output"
+        for node in outputs.values()
+        for entries in (node.values() if isinstance(node, dict) else ())
+        for file in (entries if isinstance(entries, list) else ())
+    )
+
+
 def failed_status(messages: list[Any], event: str, data: dict[str, Any]) -> dict[str, Any]:
     """ComfyUI's status of a job that ended with this event."""
     return {"status_str": "error", "completed": False, "messages": [*messages, [event, data]]}

@@ -29,6 +29,14 @@ class Engine(Protocol):
     def describe(self) -> dict[str, Any]:
         """Its version and its devices, for people."""
 
+    def measure(self) -> dict[str, Any]:
+        """What its devices do now, for people; blocking.
+
+        ``devices``, each with ``name``, ``vram_total`` and ``vram_free`` in bytes, ``use`` in percent and
+        ``temperature`` in degrees Celsius or None where nobody can tell; and ``loaded``, the kinds of
+        the models that are in memory.
+        """
+
     def browser_files(self) -> dict[str, dict[str, Path]]:
         """The files that its node packs give to browsers, by pack and path; blocking."""
 

@@ -26,8 +26,14 @@ class Registration:
     """Announces this worker, again when the store forgot it, and anew when it can run something else."""
 
     def __init__(
-        self, reports: Reports, catalogues: CatalogueStore, loop: asyncio.AbstractEventLoop, engine: Engine
+        self,
+        reports: Reports,
+        catalogues: CatalogueStore,
+        loop: asyncio.AbstractEventLoop,
+        engine: Engine,
+        price: float | None,
     ) -> None:
+        self._price = price
         self._reports = reports
         self._catalogues = catalogues
         self._loop = loop
@@ -90,13 +96,13 @@ class Registration:
         log.info("[comfyume] registered; this worker offers %d nodes and %d models", *catalogue.counts())
 
     async def _register(self, catalogue: Catalogue) -> None:
-        description = describe(self._engine)
+        announced = (describe(self._engine), catalogue.digest, catalogue.capabilities)
         try:
-            await self._reports.register(description, catalogue.digest, catalogue.capabilities)
+            await self._reports.register(*announced, price=self._price)
         except NameTakenBy as error:
             if not _is_dead(error.description):
                 raise
-            await self._reports.register(description, catalogue.digest, catalogue.capabilities, former_is_dead=True)
+            await self._reports.register(*announced, price=self._price, former_is_dead=True)
 
 
 def describe(engine: Engine) -> dict[str, Any]:

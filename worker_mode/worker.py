@@ -29,6 +29,7 @@ from .heartbeat_process import HeartbeatProcess, Limits
 from .job_folders import JobFolders
 from .memory_gate import MemoryGate
 from .registration import Registration
+from .telemetry import tell_for_ever
 from .time_limit import TimeLimit
 from .transports import Transports
 from .unsent import UnsentResults
@@ -67,7 +68,7 @@ class Worker:
         )
         self._catalogues = CatalogueStore(self._client, keys)
         self.courier = Courier(self._reports, engine, UnsentResults(system / "unsent" / settings.worker_id))
-        self._registration = Registration(self._reports, self._catalogues, loop, engine)
+        self._registration = Registration(self._reports, self._catalogues, loop, engine, settings.price_hour)
         limits = Limits(settings.job_timeout, self._reports.history)
         self._heartbeat = HeartbeatProcess(url, keys, identity, system, self._heard, limits)
         self._heart_beats = asyncio.Event()
@@ -124,6 +125,7 @@ class Worker:
             asyncio.create_task(self._control.run(), name="comfyume-control"),
             asyncio.create_task(self._time_limit.run(), name="comfyume-time-limit"),
             asyncio.create_task(self._run_or_end(self._offer()), name="comfyume-registration"),
+            asyncio.create_task(tell_for_ever(engine=self._engine, reports=self._reports), name="comfyume-telemetry"),
         ]
 
     async def _offer(self) -> None:

@@ -16,6 +16,7 @@
 -- @include affinity
 -- @include assign
 -- @include allowance
+-- @include ledger
 
 local user, which = ARGV[1], ARGV[2]
 local ids = {}
@@ -41,6 +42,7 @@ for _, job_id in ipairs(ids) do
       redis.call('HDEL', job, 'secrets', 'envelope', 'payload')
       redis.call('EXPIRE', job, 86400)
       end_booking(job_id, user)
+      note_end(job_id, user, 'cancelled')
       cancelled[#cancelled + 1] = job_id
     elseif (fields[2] == 'claimed' or fields[2] == 'running') and which ~= 'queued' then
       redis.call('HSET', job, 'cancel', '1')

@@ -25,4 +25,5 @@ for i = 2, #ARGV, 2 do
   end
 end
 feed_idle_workers()
+redis.call('PUBLISH', key('events'), cjson.encode({policy = true}) .. '\n')
 return 'ok'

@@ -10,6 +10,7 @@
 -- ARGV[11] lease in milliseconds           ARGV[12] turn, all as in claim.lua
 -- ARGV[13] batch to keep: the last events, and those before that are not kept yet
 -- ARGV[14] bytes that the next job may need, as in claim.lua      ARGV[15] peak of this job in bytes, '' if not known
+-- ARGV[16] how many files it has made
 --
 -- Returns {'ok', ...}, {'known'} when this claim has ended the job before, or {'lost'}. Behind 'ok' stands what claim.lua
 -- would have returned.
@@ -25,6 +26,7 @@
 -- @include assign
 -- @include claiming
 -- @include allowance
+-- @include ledger
 -- @include ending
 
 local job = key('job', ARGV[1])
@@ -54,7 +56,8 @@ if ARGV[3] == 'done' then
   end
 end
 release_worker(current[4], ARGV[2])
-end_job(ARGV[1], current[3], ARGV[3], ARGV[4], tonumber(ARGV[6]), tonumber(ARGV[7]))
+end_job(ARGV[1], current[3], ARGV[3], ARGV[4], tonumber(ARGV[6]), tonumber(ARGV[7]),
+  tonumber(ARGV[16] or 0))
 if ARGV[8] == '' then
   return {'ok', 'none'}
 end

@@ -4,8 +4,9 @@
 -- ARGV[1]  '' (nothing is asked for yet)
 --
 -- Returns JSON: {now, mode, paused, workers = {{name, left, reserved}}, lanes = {{level, user, duration, memory, workers,
--- jobs = {id, number, ...}}}, usage = {user = milliseconds}, turns = {user = microseconds}}. `left` is how many
--- milliseconds a worker's job is expected to take still; `workers` of a lane names those that can run its jobs now.
+-- jobs = {id, number, ...}, lacks}}, usage = {user = milliseconds}, turns = {user = microseconds}}. `left` is how many
+-- milliseconds a worker's job is expected to take still; `workers` of a lane names those that can run its jobs now;
+-- where none can, `lacks` is a need that the worker which comes closest does not have, or 'memory'.
 -- Invariant: one moment of the queue; reads only, but for what lane_fits remembers.
 -- @include keys
 -- @include lanes
@@ -32,6 +33,22 @@ for _, name in ipairs(redis.call('SMEMBERS', key('workers'))) do
   end
 end
 
+-- What keeps all workers from running a lane's jobs; nil where there is no worker.
+local lacking = {}
+local function lacks(lane)
+  if lacking[lane] == nil then
+    local least
+    for _, can in pairs(able) do
+      local missing = redis.call('SDIFF', key('needs', lane), key('capabilities', can.catalogue))
+      if not least or #missing < #least then
+        least = missing
+      end
+    end
+    lacking[lane] = least and (least[1] or 'memory') or false
+  end
+  return lacking[lane] or nil
+end
+
 local lanes, usage, turns = {}, {}, {}
 for _, level in ipairs(LEVELS) do
   for _, user in ipairs(redis.call('ZRANGE', key('people', level), 0, -1)) do
@@ -47,6 +64,7 @@ for _, level in ipairs(LEVELS) do
       lanes[#lanes + 1] = {level = level, user = user,
         duration = tonumber(redis.call('HGET', key('kind', lane), 'duration') or USUAL_MS),
         memory = memory_of(lane), workers = fitting,
+        lacks = #fitting == 0 and lacks(lane) or nil,
         jobs = redis.call('ZRANGE', key('lane', level .. ':' .. user .. ':' .. lane), 0, -1, 'WITHSCORES')}
     end
   end

@@ -5,6 +5,7 @@
 -- ARGV[4]  description as JSON (host, pid, devices)
 -- ARGV[5]  digest of its catalogue
 -- ARGV[6]  '1' when the one who holds the name is known to be dead
+-- ARGV[7]  what an hour of it costs, '' if nobody has said
 --
 -- Returns {'ok'}, {'taken', description of the one who has the name} or {'capabilities'} when those must be stored first.
 -- Invariant: one live process has a name. What the last one with this name left unfinished goes back to the queue at once.
@@ -43,7 +44,8 @@ if redis.call('HDEL', key('idle'), worker) == 1 and known[1] == instance then
   redis.call('RPUSH', key('inbox', worker), '')
   redis.call('PEXPIRE', key('inbox', worker), ARGV[3])
 end
-redis.call('HSET', record, 'instance', instance, 'description', ARGV[4], 'catalogue', ARGV[5])
+redis.call('HSET', record, 'instance', instance, 'description', ARGV[4], 'catalogue', ARGV[5],
+  'price', ARGV[7] or '')
 redis.call('PERSIST', record)
 redis.call('SET', key('presence', worker), instance, 'PX', ARGV[3])
 redis.call('SADD', key('workers'), worker)

@@ -22,4 +22,5 @@ else
   redis.call('HSET', key('reserved'), ARGV[1], ARGV[2])
 end
 feed_idle_workers()
+redis.call('PUBLISH', key('events'), cjson.encode({policy = true}) .. '\n')
 return 'ok'

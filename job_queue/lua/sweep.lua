@@ -18,6 +18,7 @@
 -- @include affinity
 -- @include assign
 -- @include allowance
+-- @include ledger
 -- @include ending
 -- @include losses
 

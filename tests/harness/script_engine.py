@@ -252,6 +252,10 @@ class ScriptEngine:
     def begin_measuring(self) -> None:
         """See ``Engine``. There is no device."""
 
+    def measure(self) -> dict[str, Any]:
+        """See ``Engine``."""
+        return {"devices": [], "loaded": []}
+
     def peak(self) -> None:
         """See ``Engine``. There is no device."""
 

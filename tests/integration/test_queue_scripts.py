@@ -22,7 +22,7 @@ EVERY_FILE = [*SCRIPTS, *INCLUDES]
 ALLOWED = {"DEL", "EXISTS", "EXPIRE", "PERSIST", "PEXPIRE", "TTL", "GET", "INCR", "SET", "RPUSH", "LTRIM"}
 ALLOWED |= {"HDEL", "HGET", "HGETALL", "LRANGE", "HEXISTS", "HMGET", "HSET", "SADD", "SDIFF", "SMEMBERS", "SREM"}
 ALLOWED |= {"ZADD", "ZCARD", "ZDIFF", "ZINTER", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE", "ZSCORE"}
-ALLOWED |= {"PUBLISH", "TIME", "HINCRBY", "HKEYS"}
+ALLOWED |= {"PUBLISH", "TIME", "HINCRBY", "HKEYS", "PTTL", "XADD"}
 #: Options of those commands that came after 6.2.
 TOO_NEW = re.compile(r"'(?:PX|EX|NX|XX|GT|LT)AT?'")
 CALL = re.compile(r"redis\.p?call\('([A-Za-z]+)'((?:[^()]|\([^()]*\))*)")

@@ -57,7 +57,7 @@ async function signIn() {
       return;
     }
     const body = await response.json().catch(() => null);
-    problem.textContent = body?.error?.message ?? `The server answers with an error (${response.status}).`;
+    problem.textContent = body?.detail ?? `The server answers with an error (${response.status}).`;
     password.select();
   } catch {
     problem.textContent = "The server cannot be reached. Try again in a moment.";

@@ -1,4 +1,4 @@
--- Ending a job. Needs includes/lanes.lua and includes/allowance.lua.
+-- Ending a job. Needs includes/lanes.lua, includes/allowance.lua and includes/ledger.lua.
 
 -- A worker's record stops naming a job that is no longer its own. Its claim stays there, spent: it never brings another.
 local function release_worker(worker, claim)
@@ -24,12 +24,13 @@ local function learn(lane, what, ms)
 end
 
 -- Put a job into its final state. Invariant: it leaves every place where live jobs are, so it ends exactly once.
-local function end_job(job_id, user, state, result, history_size, history_ms)
+local function end_job(job_id, user, state, result, history_size, history_ms, files)
   local job = key('job', job_id)
   local now = now_us()
   redis.call('HSET', job, 'state', state, 'result', result, 'finished', math.floor(now / 1000))
   redis.call('HDEL', job, 'secrets', 'envelope', 'cancel')
   end_booking(job_id, user)
+  note_end(job_id, user, state, files)
   redis.call('DEL', key('lease', job_id))
   redis.call('SREM', key('running'), job_id)
   redis.call('ZREM', key('active', user), job_id)
