@@ -79,6 +79,21 @@ class Keys:
         """Stream with an entry for each job that ended."""
         return f"{self.prefix}ledger"
 
+    @property
+    def series(self) -> str:
+        """Stream of samples of the queue and the GPUs."""
+        return f"{self.prefix}series"
+
+    @property
+    def sampled(self) -> str:
+        """Key that is there until the next sample is due."""
+        return f"{self.prefix}sampled"
+
+    @property
+    def seen(self) -> str:
+        """Sorted set of the people, by when a page of theirs was open last."""
+        return f"{self.prefix}seen"
+
     def active(self, user: str) -> str:
         """Sorted set of a user's jobs that have not ended, by their number in the queue."""
         return f"{self.prefix}active:{user}"

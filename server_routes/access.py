@@ -113,7 +113,7 @@ RULES: tuple[Rule, ...] = (
         POST            /comfyume/jobs/[^/]+/(?:cancel|again)
         GET             /comfyume/results\\.zip
         GET             /comfyume/queue
-        PUT,DELETE      /comfyume/feeds/jobs
+        GET,PUT,DELETE  /comfyume/feeds/jobs
         """,
     ),
     *_rules(
@@ -131,10 +131,11 @@ RULES: tuple[Rule, ...] = (
         GET             /comfyume/workers
         PATCH           /comfyume/workers/[^/]+
         POST            /comfyume/messages
-        PUT,DELETE      /comfyume/feeds/workshop
+        GET,PUT,DELETE  /comfyume/feeds/workshop
         GET             /comfyume/workshop/.+
         PUT             /comfyume/people/[^/]+/limits
-        POST            /comfyume/people/[^/]+/credits
+        POST            /comfyume/people/[^/]+/(?:credits|password)
+        GET             /comfyume/(?:templates|series|history(?:\\.csv|\\.json)?)
         """
         # ComfyUI-Manager's.
         """

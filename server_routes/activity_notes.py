@@ -22,7 +22,7 @@ class ActivityNotes:
         self._activity = activity
         self._with_prompts = with_prompts
 
-    def note(self, user: str, what: str, **details: Any) -> None:
+    def note(self, user: str, what: str, /, **details: Any) -> None:
         """Note what a user has done; see ``ActivityLog.note``."""
         if user != LOCAL_USER:
             self._activity.note(user, what, **details)

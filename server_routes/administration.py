@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from ..accounts import passwords
 from ..accounts.activity import ActivityLog
 from ..accounts.users import Users
 from ..comfyui_seams import server
@@ -16,6 +18,7 @@ from .activity_notes import ActivityNotes
 from .allowance import told
 from .bodies import BodyRefused, body_of, changes_in, guarded
 from .gate import PERSON
+from .presence import Presence, is_here
 
 Amount = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
@@ -46,16 +49,20 @@ class Grant(BaseModel):
 class Administration:
     """Answers instructors; the gate lets nobody else through."""
 
-    def __init__(self, users: Users, allowances: Allowances, activity: ActivityLog, notes: ActivityNotes) -> None:
+    def __init__(
+        self, users: Users, allowances: Allowances, activity: ActivityLog, notes: ActivityNotes, presence: Presence
+    ) -> None:
         self._users = users
         self._allowances = allowances
         self._activity = activity
         self._notes = notes
+        self._presence = presence
 
     def mount(self) -> None:
         """Add the routes."""
         for method, path, handler in (
             ("GET", "/comfyume/people", self.people),
+            ("POST", "/comfyume/people/{name}/password", self.new_password),
             ("GET", "/comfyume/limits", self.limits),
             ("PUT", "/comfyume/limits", self.set_limits),
             ("PUT", "/comfyume/people/{name}/limits", self.set_own_limits),
@@ -65,12 +72,30 @@ class Administration:
             server.add_route(method, path, guarded(handler))
 
     async def people(self, _request: web.Request) -> web.Response:
-        """Everybody: ``user``, ``role``, ``limits``, what is ``used``, and which limits are their ``own``."""
+        """Everybody: their role, whether they are here, their limits, and what they have used of them."""
         users = await self._users.all()
         allowances = await self._allowances.of(list(users))
+        seen = await self._presence.all()
         return web.json_response(
-            [{"user": user.name, "role": user.role, **told(allowances[user.name], None)} for user in users.values()]
+            [
+                {
+                    "user": user.name,
+                    "role": user.role,
+                    "here": is_here(seen.get(user.name)),
+                    "last_seen": seen.get(user.name),
+                    **told(allowances[user.name], None),
+                }
+                for user in users.values()
+            ]
         )
+
+    async def new_password(self, request: web.Request) -> web.Response:
+        """Give a person a new password, which is told this once; the sessions of the old one end."""
+        user = await self._users.get(request.match_info["name"])
+        password = passwords.generated()
+        await self._users.set_password(user.name, await asyncio.to_thread(passwords.hashed, password))
+        self._note(request, "password changed", user=user.name)
+        return web.json_response({"user": user.name, "password": password}, headers={"Cache-Control": "no-store"})
 
     async def limits(self, _request: web.Request) -> web.Response:
         """The limits of all who have none of their own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ..job_queue.board import Board, BoardJob, BoardWorker
@@ -48,6 +49,17 @@ class Rows:
             "order": list(self.order),
         }
 
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {job_id: place for place, job_id in enumerate(self.order, 1)}
+
+    @cached_property
+    def _by_user(self) -> dict[str, list[Row]]:
+        users: dict[str, list[Row]] = {}
+        for row in self.jobs.values():
+            users.setdefault(row["user"], []).append(row)
+        return users
+
     def change_since(self, former: Rows, revision: int) -> Row:
         """What is other than before, for an instructor's page."""
         change: Row = {"revision": revision, "now": self.now, "store": self.has_store}
@@ -65,8 +77,8 @@ class Rows:
 
     def for_person(self, user: str) -> Row:
         """What is theirs, and what concerns everybody."""
-        places = {job_id: place for place, job_id in enumerate(self.order, 1)}
-        own = [row for row in self.jobs.values() if row["user"] == user]
+        places = self._places
+        own = self._by_user.get(user, [])
         return {
             "now": self.now,
             "store": self.has_store,

@@ -6,10 +6,13 @@ on: ``jobs``, one's own jobs, or ``workshop``, everything, for instructors.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal, get_args
 
 from aiohttp import web
 
@@ -18,18 +21,31 @@ from ..comfyui_seams import server, sockets
 from ..job_queue.events import Batch, Notice
 from .board_rows import Row, Rows
 from .gate import PERSON
-from .identity import LOCAL_USER, Person
+from .identity import LOCAL_USER
 from .live_board import Attention, LiveBoard
 from .problems import problem
 
-TOPICS = ("jobs", "workshop")
+Topic = Literal["jobs", "workshop"]
+TOPICS: tuple[Topic, ...] = get_args(Topic)
+#: Messages that wait for a script; one that reads more slowly is told no more.
+MOST_WAITING = 1_000
+#: Seconds without a message after which a script is told that there is none.
+ALIVE = 15.0
 
 
 @dataclass
 class _Feed:
-    """A page that is told of a topic."""
+    """Somebody who is told of a topic.
+
+    Attributes:
+        tell: sends a message.
+        is_open: whether it can still be sent.
+        last: what was told last of one's own jobs.
+    """
 
     user: str
+    tell: Callable[[bytes], None]
+    is_open: Callable[[], bool]
     last: Row | None = None
 
 
@@ -44,8 +60,7 @@ class Feeds:
         self._board = board
         board.attach(self.changed, self.attention)
         self._tell = tell
-        self._jobs: dict[str, _Feed] = {}
-        self._workshop: dict[str, _Feed] = {}
+        self._feeds: dict[Topic, dict[str, _Feed]] = {"jobs": {}, "workshop": {}}
         self._rows = Rows()
         self._revision = 0
 
@@ -54,33 +69,58 @@ class Feeds:
         for topic in TOPICS:
             server.add_route("PUT", f"/comfyume/feeds/{{topic:{topic}}}", self.begin)
             server.add_route("DELETE", f"/comfyume/feeds/{{topic:{topic}}}", self.end)
+            server.add_route("GET", f"/comfyume/feeds/{{topic:{topic}}}", self.stream)
 
     def attention(self) -> Attention:
         """Who looks."""
         self._forget_closed()
-        return "workshop" if self._workshop else "jobs" if self._jobs else ""
+        return next((topic for topic in ("workshop", "jobs") if self._feeds[topic]), "")
 
     async def begin(self, request: web.Request) -> web.Response:
         """Tell a page of a topic from now on; answers what is so now."""
-        person: Person = request[PERSON]
-        client, topic = request.query.get("client", ""), request.match_info["topic"]
-        if sockets.user_of(client) != person.name:
+        user, client = request[PERSON].name, request.query.get("client", "")
+        if sockets.user_of(client) != user:
             return problem(409, "no-socket", "This page has no socket under your name yet. Open one at /ws first.")
-        rows = await self._board.look()
-        feeds = self._feeds(topic)
-        if topic == "workshop":
-            feeds[client] = _Feed(person.name)
-            return web.json_response(rows.for_instructor(self._revision))
-        own = rows.for_person(person.name)
-        feeds[client] = _Feed(person.name, _timeless(own))
-        return web.json_response(own)
+        feed = _Feed(user, partial(self._tell, client), lambda: sockets.user_of(client) == user)
+        return web.json_response(await self._begin(_topic(request), client, feed))
 
     async def end(self, request: web.Request) -> web.Response:
         """Tell a page no more of a topic."""
-        feeds, client = self._feeds(request.match_info["topic"]), request.query.get("client", "")
+        feeds, client = self._feeds[_topic(request)], request.query.get("client", "")
         if client in feeds and feeds[client].user == request[PERSON].name:
             del feeds[client]
         return web.Response(status=204)
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """The same for scripts without a socket: server-sent events, the first with what is so now."""
+        waiting: asyncio.Queue[bytes] = asyncio.Queue(MOST_WAITING)
+        name = uuid.uuid4().hex
+        feeds = self._feeds[_topic(request)]
+        feed = _Feed(request[PERSON].name, waiting.put_nowait, lambda: not waiting.full())
+        first = _message(f"comfyume.{_topic(request)}", await self._begin(_topic(request), name, feed))
+        headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        response = web.StreamResponse(headers=headers)
+        try:
+            await response.prepare(request)
+            await response.write(b"data: " + first + b"\n\n")
+            while name in feeds or not waiting.empty():
+                try:
+                    await response.write(b"data: " + await asyncio.wait_for(waiting.get(), ALIVE) + b"\n\n")
+                except asyncio.TimeoutError:
+                    # So that a reader that has gone is noticed, and one that waits knows that somebody is here.
+                    await response.write(b":\n\n")
+        finally:
+            feeds.pop(name, None)
+        return response
+
+    async def _begin(self, topic: Topic, name: str, feed: _Feed) -> Row:
+        rows = await self._board.look()
+        self._feeds[topic][name] = feed
+        if topic == "workshop":
+            return rows.for_instructor(self._revision)
+        own = rows.for_person(feed.user)
+        feed.last = _timeless(own)
+        return own
 
     def observe(self, message: Batch | Notice) -> None:
         """Take note of a message of the events' channel."""
@@ -94,18 +134,18 @@ class Feeds:
         self._forget_closed()
         former, self._rows = self._rows, rows
         self._revision += 1
-        if self._workshop:
+        if self._feeds["workshop"]:
             message = _message("comfyume.workshop", rows.change_since(former, self._revision))
-            for client in self._workshop:
-                self._tell(client, message)
+            for feed in self._feeds["workshop"].values():
+                feed.tell(message)
         told: dict[str, Row] = {}
-        for client, feed in self._jobs.items():
+        for feed in self._feeds["jobs"].values():
             if feed.user not in told:
                 told[feed.user] = rows.for_person(feed.user)
             own = told[feed.user]
             if feed.last != (last := _timeless(own)):
                 feed.last = last
-                self._tell(client, _message("comfyume.jobs", own))
+                feed.tell(_message("comfyume.jobs", own))
 
     def _say_to_all(self, data: Row) -> None:
         """Bring an instructor's message to every page."""
@@ -115,18 +155,19 @@ class Feeds:
 
     def look_who_may(self, users: dict[str, User]) -> None:
         """Users have changed: who is no instructor any more is told no more of the workshop."""
-        for client, feed in list(self._workshop.items()):
+        for name, feed in list(self._feeds["workshop"].items()):
             is_local = feed.user == LOCAL_USER and not users
             if not is_local and not (feed.user in users and users[feed.user].is_instructor):
-                del self._workshop[client]
-
-    def _feeds(self, topic: str) -> dict[str, _Feed]:
-        return self._workshop if topic == "workshop" else self._jobs
+                del self._feeds["workshop"][name]
 
     def _forget_closed(self) -> None:
-        for feeds in (self._jobs, self._workshop):
-            for client in [client for client, feed in feeds.items() if sockets.user_of(client) != feed.user]:
-                del feeds[client]
+        for feeds in self._feeds.values():
+            for name in [name for name, feed in feeds.items() if not feed.is_open()]:
+                del feeds[name]
+
+
+def _topic(request: web.Request) -> Topic:
+    return "workshop" if request.match_info["topic"] == "workshop" else "jobs"
 
 
 def _timeless(row: Row) -> Row:

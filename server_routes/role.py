@@ -27,6 +27,7 @@ from ..job_queue.frontend_queue import FrontendQueue
 from ..job_queue.jobs import Policy
 from ..job_queue.keys import Keys
 from ..job_queue.ledger import Ledger
+from ..job_queue.series import Series
 from ..settings import Settings
 from ..shared_folder import NOTES, read_mark
 from .activity_notes import ActivityNotes
@@ -39,6 +40,7 @@ from .disk_use import DiskUse
 from .feeds import Feeds
 from .gate import Gate
 from .health import Health
+from .history import History
 from .identity import LOCAL_USER, Identity
 from .job_routes import JobRoutes
 from .job_signatures import JobSignatures
@@ -47,11 +49,14 @@ from .lost_files import LostFiles
 from .page import Page
 from .panel_files import PanelFiles
 from .people import People
+from .presence import Presence
 from .relay import Relay
 from .results_zip import ResultsZip
+from .sampling import Sampling
 from .sign_in import SignInRoutes
 from .steering import Steering
 from .submissions import Submissions
+from .template_needs import TemplateNeeds
 from .visits import Visits, note_order
 from .waiting import Waiting
 from .worker_files import WorkerFiles
@@ -93,6 +98,9 @@ class Frontend:
         )
         self._board = LiveBoard(self._queue, self._relay.connected.is_set)
         self._feeds = Feeds(self._board, self._relay.tell)
+        self._ledger = Ledger(self._client, keys)
+        self._sampling = Sampling(Series(self._client, keys), self._ledger, self._board)
+        self._presence = Presence(self._client, keys)
         self._relay.attach(self._feeds.observe, self._board.touch)
         shared = _shared(settings, system, self._people)
         signatures = JobSignatures(self._client, keys)
@@ -131,14 +139,17 @@ class Frontend:
         self._page.mount()
         Waiting(self._queue).mount()
         self._feeds.mount()
-        JobRoutes(self._queue, Ledger(self._client, self._keys)).mount()
+        JobRoutes(self._queue, self._ledger).mount()
+        History(self._ledger).mount()
+        self._sampling.mount()
+        TemplateNeeds(self._nodes).mount()
         Steering(self._queue, self._board, self._client, self._keys, self._notes).mount()
         ResultsZip(self._queue, self._people).mount()
         PanelFiles().mount()
         SignInRoutes(self._identity, self._activity).mount()
         AllowanceRoutes(self._allowances, self._disk).mount()
         DeleteFiles(self._people).mount()
-        Administration(self._identity.users, self._allowances, self._activity, self._notes).mount()
+        Administration(self._identity.users, self._allowances, self._activity, self._notes, self._presence).mount()
         server.add_outermost_middleware(WorkersAnswers(self._nodes).middleware())
         server.add_outermost_middleware(self._visits.middleware())
         server.add_outermost_middleware(self._gate.middleware())
@@ -155,6 +166,8 @@ class Frontend:
             ("nodes", self._nodes.keep_fresh()),
             ("sweep", self._sweep_for_ever()),
             ("board", self._board.run()),
+            ("sampling", self._sampling.run()),
+            ("presence", self._presence.run()),
             ("activity", self._activity.run()),
         ):
             self._tasks.append(asyncio.create_task(_logged(work), name=f"comfyume-{name}"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +28,7 @@ def pair(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory) -> Ite
     env = {"COMFYUME_PRICE_HOUR": "36"}
     base = tmp_path_factory.mktemp("board")
     with Pair(comfyui, base, worker_env=env, worker_node_packs=[graphs.PACK]) as running:
-        add_users(running, {"ada": "participant", "bob": "participant", "ines": "instructor"})
+        add_users(running, {"ada": "participant", "bob": "participant", "cleo": "participant", "ines": "instructor"})
         yield running
 
 
@@ -230,3 +232,71 @@ def test_from_a_workers_event_to_the_instructors_socket_takes_less_than_a_quarte
 
 def _gone(change: Any) -> list[str]:
     return list(change.get("jobs", {}).get("gone", ()))
+
+
+def test_a_script_without_a_socket_hears_the_same_as_a_page(person: Callable[..., Client], pair: Pair) -> None:
+    ada = person("ada", connect=False)
+    request = urllib.request.Request(f"{pair.frontend.url}/comfyume/feeds/jobs", headers=basic("ada"))
+    with urllib.request.urlopen(request, timeout=20) as stream:
+
+        def next_told() -> Any:
+            while not (line := stream.readline()).startswith(b"data: "):
+                pass
+            return json.loads(line[6:])
+
+        assert next_told()["data"]["jobs"] == []
+        gate = pair.folder / graphs.name("gate")
+        job = send(ada, "POST", "/comfyume/jobs", {"prompt": graphs.gated(gate)})["id"]
+        while not (told_now := next_told())["data"]["jobs"]:
+            pass
+        assert (told_now["type"], told_now["data"]["jobs"][0]["id"]) == ("comfyume.jobs", job)
+        gate.touch()
+        while next_told()["data"]["jobs"]:
+            pass
+
+
+def test_history_and_cost_add_up_and_stay_when_a_person_clears_theirs(person: Callable[..., Client]) -> None:
+    bob, ines = person("bob", connect=False), person("ines", connect=False)
+    with person("bob") as page:
+        jobs = [page.submit(graphs.image(graphs.name("cost"))) for _ in range(3)]
+        for job in jobs:
+            page.wait(job)
+    bob.post("/history", {"clear": True})
+    assert bob.get("/comfyume/jobs", state="ended")["jobs"] == []
+    told_now = ines.get("/comfyume/history", user="bob")
+    rows = {row["job"]: row for row in told_now["jobs"]}
+    assert set(jobs) <= set(rows)
+    for job in jobs:
+        assert rows[job]["files"] == 1
+        assert rows[job]["cost"] == pytest.approx(rows[job]["ran"] / 100, abs=1e-4)
+    totals = told_now["totals"]
+    assert totals["jobs"] == sum(totals["states"].values()) == len(told_now["jobs"])
+    assert totals["cost"] == pytest.approx(sum(row["cost"] or 0 for row in rows.values()), abs=1e-3)
+    assert [each["user"] for each in told_now["people"]] == ["bob"]
+    table = ines.request("GET", "/comfyume/history.csv?user=bob").decode()
+    assert {row["job"] for row in csv.DictReader(io.StringIO(table))} == set(rows)
+    assert {row["job"] for row in ines.get("/comfyume/history.json", user="bob")} == set(rows)
+
+
+def test_the_instructor_sees_who_is_here_what_templates_lack_and_how_it_went(person: Callable[..., Client]) -> None:
+    ines = person("ines", connect=False)
+    with person("ada"):
+        people = wait_until(
+            lambda: [each for each in ines.get("/comfyume/people") if each["user"] == "ada" and each["here"]], 30
+        )
+        assert people[0]["last_seen"] > 0
+    templates = {each["name"]: each for each in ines.get("/comfyume/templates")}
+    assert (templates["test-card"]["files"], templates["test-card"]["missing"]) == ([], 0)
+    files = templates["flux2-klein-4b-text-to-image"]["files"]
+    assert {"diffusion_models", "text_encoders", "vae"} == {file["folder"] for file in files}
+    assert templates["flux2-klein-4b-text-to-image"]["missing"] == 3
+    series = wait_until(lambda: (found := ines.get("/comfyume/series", hours=1)) and found["at"] and found, 30)
+    assert {len(column) for column in series.values()} == {len(series["at"])}
+    assert series["workers"][-1] == 1
+
+
+def test_a_new_password_is_told_once_and_ends_the_old_ones_sessions(person: Callable[..., Client], pair: Pair) -> None:
+    ines = person("ines", connect=False)
+    given = send(ines, "POST", "/comfyume/people/cleo/password")
+    assert Client(pair.frontend.address, headers=basic("cleo", given["password"]), connect=False).get("/comfyume/me")
+    assert refusal(lambda: person("cleo", connect=False).get("/comfyume/me"))[0] in (401, 403)

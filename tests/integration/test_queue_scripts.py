@@ -32,6 +32,7 @@ SCRIPTS_ONLY |= {"running", "submitted", "people", "queued", "served", "turns", 
 SCRIPTS_ONLY |= {"heads", "order", "passed", "grace", "swept", "orphans", "allowance", "grant"}
 PYTHON_ONLY = {"catalogues-seen", "replies", "script-file"}
 PYTHON_ONLY |= {"users", "session", "sessions-of", "failures", "browser", "activity", "signing-key"}
+PYTHON_ONLY |= {"series", "sampled", "seen"}
 
 
 def name(path: Path) -> str:
