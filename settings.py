@@ -84,6 +84,7 @@ class Settings(BaseModel):
     )
     trusted_proxies: Words = Field((), description="addresses of proxies whose word is believed; between commas")
     user_header: str = Field("", description="header in which a trusted proxy names the user")
+    webhook_hosts: Words = Field((), description="hosts in private networks that webhooks may reach; between commas")
     routes: Lines = Field((), description=ROUTES)
     activity_prompts: bool = Field(False, description="whether the activity log keeps the text of prompts")
     first_template: str = Field("test-card", description="template that a person's first visit opens; empty for none")

@@ -76,6 +76,7 @@ class Visit:
         history: the finished jobs that this request reads, by id, the oldest first.
         remaining: how many of the person's jobs have not ended.
         interrupt_target: the one job that ``/interrupt`` names, if it names one.
+        webhook: where the end of the prompt is to be told, as it was sent; None for nowhere.
         order: ``back``, ``front`` or the number that ``/prompt`` asked for.
         changes: what the handler asked to change, in order.
         is_large: whether the request's prompt takes long to look at.
@@ -92,6 +93,7 @@ class Visit:
     history: dict[str, dict[str, Any]] = field(default_factory=dict)
     remaining: int = 0
     interrupt_target: str | None = None
+    webhook: Any = None
     order: Literal["back", "front"] | float = "back"
     changes: list[Change] = field(default_factory=list)
     is_large: bool = False

@@ -63,6 +63,7 @@ class Submission:
         needs: what a worker must have: ``node:NAME`` and ``model:FOLDER/FILE``.
         memory: what the graph tells of the memory that it takes.
         disk: bytes that the person's files take; None if nobody has counted.
+        webhook: address to which its end is told; empty for none.
     """
 
     job_id: str
@@ -76,6 +77,7 @@ class Submission:
     needs: frozenset[str]
     memory: MemoryNeed = MemoryNeed()
     disk: int | None = None
+    webhook: str = ""
 
     def arguments(self) -> list[bytes | str]:
         """The arguments of ``submit.lua``, made once.
@@ -106,6 +108,7 @@ class Submission:
             "" if self.memory.stated is None else str(self.memory.stated),
             "" if self.memory.estimate is None else str(self.memory.estimate),
             "" if self.disk is None else str(self.disk),
+            self.webhook,
             *sorted(self.needs),
         ]
 

@@ -14,7 +14,7 @@ KEYS_OF_WORKERS = (
     *("job:*", "worker:*", "people:*", "usage", "history:*", "order:*", "allowance:*", "queued", "kind:*", "lane:*"),
     *("lease:*", "events:*", "presence:*", "nothing", "policy", "heads:*", "lanes:*", "running", "passed", "fits:*"),
     *("inbox:*", "idle", "reserved", "served", "turns", "active:*", "limits:*", "needs:*", "capabilities:*", "workers"),
-    *("catalogue:*", "catalogue-version", "orphans", "script-file:*", "ledger"),
+    *("catalogue:*", "catalogue-version", "orphans", "script-file:*", "ledger", "webhooks"),
 )
 #: The same for the channels on which a worker speaks or listens.
 CHANNELS_OF_WORKERS = ("events", "control", "replies:*")
@@ -78,6 +78,11 @@ class Keys:
     def ledger(self) -> str:
         """Stream with an entry for each job that ended."""
         return f"{self.prefix}ledger"
+
+    @property
+    def webhooks(self) -> str:
+        """Stream of ended jobs whose end is to be told somewhere."""
+        return f"{self.prefix}webhooks"
 
     @property
     def series(self) -> str:

@@ -112,7 +112,7 @@ RULES: tuple[Rule, ...] = (
         GET             /comfyume/jobs/[^/]+
         POST            /comfyume/jobs/[^/]+/(?:cancel|again)
         GET             /comfyume/results\\.zip
-        GET             /comfyume/queue
+        GET             /comfyume/(?:queue|webhook-secret)
         GET,PUT,DELETE  /comfyume/feeds/jobs
         """,
     ),

@@ -39,6 +39,10 @@ class JobSignatures:
         """The signature of a job with these files, each by ``kind`` and ``path``."""
         return _signature(await self._shared_key(), job_id, user, files)
 
+    async def derived(self, purpose: str) -> bytes:
+        """A key for something else, which nobody without the store's key can make: 32 bytes."""
+        return hmac.digest(await self._shared_key(), purpose.encode(), hashlib.sha256)
+
     async def are_right(self, job: HeldJob) -> bool:
         """Whether a frontend of this workshop has signed a job as it stands in the store."""
         given = job.envelope.get("signature")

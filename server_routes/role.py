@@ -59,6 +59,7 @@ from .submissions import Submissions
 from .template_needs import TemplateNeeds
 from .visits import Visits, note_order
 from .waiting import Waiting
+from .webhooks import Webhooks
 from .worker_files import WorkerFiles
 from .workers_answers import WorkersAnswers
 from .workshop_nodes import WorkshopNodes
@@ -104,9 +105,12 @@ class Frontend:
         self._relay.attach(self._feeds.observe, self._board.touch)
         shared = _shared(settings, system, self._people)
         signatures = JobSignatures(self._client, keys)
-        submissions = Submissions(self._nodes, shared, workshop_secret.sealer_of(settings), signatures)
+        submissions = Submissions(
+            self._nodes, shared, workshop_secret.sealer_of(settings), signatures, settings.webhook_hosts
+        )
         browsers = Browsers(self._client, keys)
         self._notes = ActivityNotes(self._activity, with_prompts=settings.activity_prompts)
+        self._webhooks = Webhooks(self._client, keys, self._queue, signatures, settings.webhook_hosts)
         self._visits = Visits(
             self._people,
             self._queue,
@@ -143,6 +147,7 @@ class Frontend:
         History(self._ledger).mount()
         self._sampling.mount()
         TemplateNeeds(self._nodes).mount()
+        self._webhooks.mount()
         Steering(self._queue, self._board, self._client, self._keys, self._notes).mount()
         ResultsZip(self._queue, self._people).mount()
         PanelFiles().mount()
@@ -168,6 +173,7 @@ class Frontend:
             ("board", self._board.run()),
             ("sampling", self._sampling.run()),
             ("presence", self._presence.run()),
+            ("webhooks", self._webhooks.run()),
             ("activity", self._activity.run()),
         ):
             self._tasks.append(asyncio.create_task(_logged(work), name=f"comfyume-{name}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..comfyui_seams.context import Folders, Submit, Visit
 from ..job_queue.jobs import Submission
 from ..job_queue.sealing import Sealer
 from .job_signatures import JobSignatures
+from .webhooks import checked
 from .workshop_nodes import WorkshopNodes
 
 #: A string longer than this names no file.
@@ -31,7 +32,9 @@ class Submissions:
         shared: Callable[[str], dict[str, Any] | None],
         sealer: Sealer,
         signatures: JobSignatures,
+        webhook_hosts: Collection[str],
     ) -> None:
+        self._webhook_hosts = webhook_hosts
         self._nodes = nodes
         self._sealer = sealer
         self._shared = shared
@@ -46,6 +49,7 @@ class Submissions:
 
         Raises:
             SecretsUnreadable: it has API keys, and they cannot be sealed.
+            WebhookRefused: its end is to be told where nothing may be told.
             StoreUnavailable, StoreRefused: see ``store_errors``.
         """
         _, job_id, prompt, extra_data, outputs, secrets = submit.item
@@ -79,6 +83,7 @@ class Submissions:
             needs=needs,
             memory=self._nodes.memory_of(prompt, needs),
             disk=disk,
+            webhook="" if visit.webhook is None else checked(visit.webhook, self._webhook_hosts),
         )
 
 

@@ -32,6 +32,7 @@ from .problems import refusal
 from .prompt_limits import MOST_BYTES, PromptRefused, check_size, check_small, no_prompt
 from .relay import Relay
 from .submissions import Submissions
+from .webhooks import WebhookRefused
 
 log = logging.getLogger("comfyume")
 
@@ -114,6 +115,8 @@ class Visits:
             return refusal(request, 403, "not_allowed", str(error))
         except InvalidJobId as error:
             return error_answer(400, "invalid_prompt_id", str(error))
+        except WebhookRefused as error:
+            return error_answer(400, "invalid_webhook", str(error))
         except JobConflict as error:
             return error_answer(409, "prompt_id_taken", str(error))
         except LimitReached as error:
@@ -338,8 +341,13 @@ def _check_id(job_id: str) -> None:
 
 
 def note_order(body: dict[str, Any]) -> dict[str, Any]:
-    """See where in the queue a ``/prompt`` wants to be; ComfyUI hands on a number that looks the same either way."""
+    """See where in the queue a ``/prompt`` wants to be, and where its end is to be told.
+
+    ComfyUI hands on a number that looks the same either way, and nothing of the other.
+    """
     visit = current_visit.get()
+    if visit is not None and isinstance(body, dict):
+        visit.webhook = body.get("webhook")
     # Who is not the instructor queues behind the others, whatever is asked for.
     if visit is not None and visit.is_instructor and isinstance(body, dict):
         if "number" in body:
