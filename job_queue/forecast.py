@@ -126,18 +126,27 @@ def forecast(outlook: Outlook) -> dict[str, Expected]:
 
 
 class _Ranking:
-    """Which lane is next for a worker. Ranks only ever rise, so each is looked at again when it comes to the top."""
+    """Which lane is next for a worker. Ranks only ever rise, so each is looked at again when it comes to the top.
+
+    Workers that can run the same lanes share one heap.
+    """
 
     def __init__(self, outlook: Outlook) -> None:
         self._outlook = outlook
-        self._heaps: dict[str, list[tuple[tuple[int, float, float], int]]] = {name: [] for name in outlook.workers}
+        lanes_of: dict[str, list[int]] = {name: [] for name in outlook.workers}
         for index, lane in enumerate(outlook.lanes):
             for name in lane.workers & outlook.workers.keys():
                 only = outlook.workers[name][1]
                 if lane.jobs and (not only or lane.user == only):
-                    self._heaps[name].append((_rank(outlook, lane), index))
-        for heap in self._heaps.values():
-            heapq.heapify(heap)
+                    lanes_of[name].append(index)
+        heaps: dict[tuple[int, ...], list[tuple[tuple[int, float, float], int]]] = {}
+        self._heaps = {}
+        for name, indices in lanes_of.items():
+            kind = tuple(indices)
+            if kind not in heaps:
+                heaps[kind] = [(_rank(outlook, outlook.lanes[index]), index) for index in indices]
+                heapq.heapify(heaps[kind])
+            self._heaps[name] = heaps[kind]
 
     def next_for(self, worker: str) -> Lane | None:
         """The lane whose first job the worker takes next."""

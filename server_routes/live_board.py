@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from ..job_queue.board import Board
@@ -93,28 +94,27 @@ class LiveBoard:
 
     async def run(self) -> None:
         """Keep the rows fresh for whoever looks, until cancelled."""
+        rested = 0.0
         while True:
+            pause = max(rested - time.monotonic(), 0.0) if self._is_stale else AGAIN
             try:
-                await asyncio.wait_for(self._wake.wait(), AGAIN)
+                await asyncio.wait_for(self._wake.wait(), pause)
             except asyncio.TimeoutError:
                 self._is_stale = True
             self._wake.clear()
             attention = self._attention()
-            if not attention:
-                await asyncio.sleep(SLOW_PAUSE)
-                continue
-            took = 0.0
-            try:
-                if self._is_stale:
-                    begin = time.monotonic()
+            begin = time.monotonic()
+            if attention and self._is_stale and begin >= rested:
+                try:
                     async with self._reading:
                         await self._read()
-                    took = time.monotonic() - begin
+                except QueueError as error:
+                    log.debug("the queue is not known: %s", error)
+                rested = time.monotonic() + (time.monotonic() - begin) * RESTS
                 self._draw()
-            except QueueError as error:
-                log.debug("the queue is not known: %s", error)
-                self._draw()
-            await asyncio.sleep(max(PAUSE if attention == "workshop" else SLOW_PAUSE, took * RESTS))
+            elif attention:
+                self._draw_progress()
+            await asyncio.sleep(PAUSE if attention == "workshop" else SLOW_PAUSE)
 
     async def _read(self) -> None:
         self._is_stale = False
@@ -128,7 +128,22 @@ class LiveBoard:
         self._progress = {job: told for job, told in self._progress.items() if job in board.jobs}
 
     def _draw(self) -> None:
-        rows = rows_of(self._board, self._expected, self._progress, self.rows, has_store=self._has_store())
+        self._show(rows_of(self._board, self._expected, self._progress, self.rows, has_store=self._has_store()))
+
+    def _draw_progress(self) -> None:
+        """Draw the running jobs alone: the others stand still until the next read."""
+        if self.rows.has_store != self._has_store():
+            self._draw()
+            return
+        changed = {
+            job: {**row, "progress": told}
+            for job, told in self._progress.items()
+            if (row := self.rows.jobs.get(job)) and row["state"] == "running" and row["progress"] != told
+        }
+        if changed:
+            self._show(replace(self.rows, jobs={**self.rows.jobs, **changed}))
+
+    def _show(self, rows: Rows) -> None:
         if rows != self.rows:
             self.rows = rows
             self._changed(rows)
