@@ -42,6 +42,10 @@ class LimitReached(QueueError):
         self.retry_after = wait / 1000 if wait >= 0 else None
 
 
+class NoRoom(LimitReached):
+    """A file is more than a person may keep beside those that they have."""
+
+
 class ClaimLost(QueueError):
     """The claim is no longer the current one of its job, so nothing of it is accepted any more."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..comfyui_seams import user_files
 from ..job_queue.allowances import Allowances
-from ..job_queue.errors import LimitReached
+from ..job_queue.errors import NoRoom
 from .people import People, data_user
 
 #: Seconds for which a limit, and a size below it, are taken for true.
@@ -21,10 +21,6 @@ FRESH_SIZE = 60.0
 #: Seconds for which a size beyond the limit is: whoever has deleted files wants to go on.
 FRESH_WHEN_FULL = 2.0
 MOST_KNOWN = 1_000
-
-
-class NoRoom(LimitReached):
-    """A file is more than a person may keep beside those that they have."""
 
 
 @dataclass

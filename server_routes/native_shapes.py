@@ -11,9 +11,8 @@ from typing import Any
 from aiohttp import web
 
 from ..comfyui_seams.context import QueueItem
-from ..job_queue.errors import LimitReached
+from ..job_queue.errors import LimitReached, NoRoom
 from ..job_queue.jobs import StoredJob
-from .disk_use import NoRoom
 
 #: Answered with status 503 when the store is away.
 STORE_AWAY = "The workshop's store does not answer, so nothing was changed. Try again in a moment."

@@ -14,7 +14,7 @@ import pytest
 
 from comfyume.accounts.users import ADDRESSES
 from comfyume.server_routes.access import Who, who_may
-from comfyume.tests.acceptance.test_native_routes import wait_until
+from comfyume.tests.harness.client import wait_until
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.package import ROOT
 from comfyume.tests.harness.people import add_users_to_store, basic, password_of, wait_until_known

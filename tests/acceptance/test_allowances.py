@@ -15,7 +15,7 @@ import websocket
 
 from comfyume.server_routes import traffic
 from comfyume.tests.harness import graphs
-from comfyume.tests.harness.client import Client, RequestRefused
+from comfyume.tests.harness.client import Client, RequestRefused, status_of, wait_until
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair
 from comfyume.tests.harness.people import add_users, basic, cookie_of
@@ -63,13 +63,9 @@ def refusal(request: Callable[[], Any]) -> tuple[int, dict[str, Any]]:
 
 def logged(ines: Client, what: str, who: str) -> list[dict[str, Any]]:
     """What the activity log says of somebody, once it says something."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        found = [entry for entry in ines.get("/comfyume/activity", user=who) if entry["what"] == what]
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"the activity log knows no {what} of {who}")
+    return wait_until(
+        lambda: [entry for entry in ines.get("/comfyume/activity", user=who) if entry["what"] == what], 10
+    )
 
 
 def test_who_has_no_credits_left_is_told_so_and_goes_on_when_the_instructor_grants_some(
@@ -122,7 +118,8 @@ def test_whose_files_fill_their_space_is_told_so_saves_work_all_the_same_and_goe
     cleo.upload(b"z" * 2**20, "second.bin")
     cleo.upload(b"z" * 900_000, "third.bin")
     send(ines, "PUT", "/comfyume/people/cleo/limits", {"disk": 2 * mib})
-    time.sleep(5.5)  # a limit is read again after five seconds
+    # A limit is read again only after some seconds.
+    wait_until(lambda: status_of(lambda: cleo.upload(b".", "tiny.bin", fields={"overwrite": "true"})) == 413, 10)
     status, error = refusal(lambda: cleo.submit(graphs.image("full")))
     assert (status, error["type"]) == (429, "limit_disk")
     cleo.request("POST", "/userdata/workflows%2Fsaved.json", b'{"work": "not lost"}')
@@ -130,8 +127,8 @@ def test_whose_files_fill_their_space_is_told_so_saves_work_all_the_same_and_goe
     used = cleo.get("/comfyume/allowance")["used"]["disk"]
     assert used == pytest.approx(2.86 * mib, abs=0.02 * mib)
     assert send(cleo, "DELETE", "/comfyume/files?kind=input&path=second.bin") == {"freed": 2**20}
-    time.sleep(2.1)  # and what was measured as too much after two
-    cleo.submit(graphs.image("room again"))
+    # And what was measured as too much is taken for true as well.
+    wait_until(lambda: status_of(lambda: cleo.submit(graphs.image("room again"))) == 200, 10)
 
 
 def test_an_upload_that_finds_no_space_says_so_in_its_status_line(

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from comfyume.tests.acceptance.conftest import MODEL_FILES, Room
-from comfyume.tests.acceptance.test_native_routes import wait_until
 from comfyume.tests.harness import graphs
-from comfyume.tests.harness.client import Client, RequestRefused
+from comfyume.tests.harness.client import Client, RequestRefused, wait_until
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.graphs import node
 from comfyume.tests.harness.pair import Pair

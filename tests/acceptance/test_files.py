@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import uuid
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from comfyume.tests.harness import graphs
 from comfyume.tests.harness.client import Client, RequestRefused
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.graphs import node
+from comfyume.tests.harness.memory import forget_peak, memory_of
 from comfyume.tests.harness.pair import Pair, Transport
 from comfyume.tests.harness.processes import ComfyProcess
 from comfyume.tests.harness.proxy import Proxy
@@ -319,33 +319,21 @@ def test_numbering_goes_on_from_what_the_person_has(client: Client, room: Room) 
     assert (room.frontend.output / f"{prefix}_00041_.png").read_bytes() == png((1, 1, 1))
 
 
-def memory(process: ComfyProcess, field: str) -> int:
-    """VmRSS or VmHWM of a process in bytes."""
-    assert process.process is not None
-    status = Path(f"/proc/{process.process.pid}/status").read_text()
-    return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) * 1024
-
-
-def forget_peak(process: ComfyProcess) -> None:
-    assert process.process is not None
-    Path(f"/proc/{process.process.pid}/clear_refs").write_text("5")
-
-
 @new_only
 @pytest.mark.timeout(300)
 def test_a_gibibyte_arrives_in_little_memory(client: Client, room: Room) -> None:
     client.run(graphs.write_file(f"{graphs.name()}/warm.bin", 8))
     processes = {"frontend": room.frontend, "worker": room.worker}
     for process in processes.values():
-        forget_peak(process)
-    before = {name: memory(process, "VmRSS") for name, process in processes.items()}
+        forget_peak(process.pid)
+    before = {name: memory_of(process.pid) for name, process in processes.items()}
     name = f"{graphs.name()}/large.bin"
     client.timeout = 240
     entry = client.run(graphs.write_file(name, 1024))
     assert entry["status"]["completed"], entry["status"]
     file = room.frontend.output / name
     assert file.stat().st_size == 1024 * MEBIBYTE
-    growth = {name: memory(process, "VmHWM") - before[name] for name, process in processes.items()}
+    growth = {name: (memory_of(process.pid).peak - before[name].resident) * 1024 for name, process in processes.items()}
     file.unlink()
     print({name: f"{value / MEBIBYTE:.1f} MiB at the peak" for name, value in growth.items()})
     assert all(value < 64 * MEBIBYTE for value in growth.values()), growth

@@ -8,6 +8,7 @@ import pytest
 
 from comfyume.tests.harness import discovery
 from comfyume.tests.harness.client import Client
+from comfyume.tests.harness.memory import memory_of
 from comfyume.tests.harness.pair import Pair
 from comfyume.tests.harness.processes import ComfyProcess
 
@@ -20,23 +21,14 @@ PICTURE = {
 }
 
 
-def resident(process: ComfyProcess) -> int:
-    """Memory of a process in kB."""
-    assert process.process is not None
-    for line in Path(f"/proc/{process.process.pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1])
-    raise AssertionError("no VmRSS")
-
-
 def with_browsers(process: ComfyProcess) -> int:
-    """Memory of a process with its browsers connected, after each has asked for the nodes and run a prompt."""
+    """Memory of a process in kB with its browsers connected, each of which has asked for the nodes and run a prompt."""
     clients = [Client(process.address) for _ in range(BROWSERS)]
     try:
         for number, client in enumerate(clients):
             client.get("/object_info")
             client.run({**PICTURE, "1": {**PICTURE["1"], "inputs": {**PICTURE["1"]["inputs"], "color": number}}})
-        return resident(process)
+        return memory_of(process.pid).resident
     finally:
         for client in clients:
             client.close()

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from comfyume.tests.acceptance.test_native_routes import wait_until
 from comfyume.tests.harness import graphs
-from comfyume.tests.harness.client import Client
+from comfyume.tests.harness.client import Client, wait_until
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair
 from comfyume.tests.harness.processes import ComfyProcess

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +12,12 @@ import pytest
 
 from comfyume.tests.acceptance.conftest import Room
 from comfyume.tests.harness import graphs
-from comfyume.tests.harness.client import Client, RequestRefused
+from comfyume.tests.harness.client import Client, RequestRefused, wait_until
 from comfyume.tests.harness.graphs import node
 from comfyume.tests.harness.processes import ComfyProcess
 
 pytestmark = pytest.mark.acceptance
 new_only = pytest.mark.parametrize("comfyui", ["new"], indirect=True, scope="session")
-
-
-def wait_until(condition: Callable[[], Any], timeout: float = 20.0) -> Any:
-    """Wait for something that no event announces, and return it."""
-    deadline = time.monotonic() + timeout
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture(autouse=True)

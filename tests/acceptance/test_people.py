@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import websocket
 
-from comfyume.tests.acceptance.test_native_routes import started, wait_until
+from comfyume.tests.acceptance.test_native_routes import started
 from comfyume.tests.harness import graphs
-from comfyume.tests.harness.client import Client, RequestRefused
+from comfyume.tests.harness.client import Client, RequestRefused, status_of, wait_until
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair
 from comfyume.tests.harness.people import add_users, basic, cookie_of, end_sessions, wait_until_known
@@ -50,14 +50,6 @@ def ada(workshop: Workshop) -> Iterator[Client]:
 def bob(workshop: Workshop) -> Iterator[Client]:
     with workshop.client("bob") as client:
         yield client
-
-
-def status_of(request: Callable[[], Any]) -> int:
-    try:
-        request()
-    except RequestRefused as error:
-        return error.status
-    return 200
 
 
 def everything_told(client: Client) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from comfyume.tests.acceptance.test_native_routes import wait_until
 from comfyume.tests.harness import graphs
-from comfyume.tests.harness.client import Client, RequestRefused
+from comfyume.tests.harness.client import Client, RequestRefused, wait_until
 from comfyume.tests.harness.graphs import Graph, node
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]

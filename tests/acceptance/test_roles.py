@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from comfyume.job_queue.keys import Keys
-from comfyume.tests.acceptance.test_native_routes import started, wait_until
+from comfyume.tests.acceptance.test_native_routes import started
 from comfyume.tests.harness import graphs
-from comfyume.tests.harness.client import Client, Event, RequestRefused
+from comfyume.tests.harness.client import Client, Event, RequestRefused, wait_until
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair
 from comfyume.tests.harness.processes import ComfyProcess, RedisServer

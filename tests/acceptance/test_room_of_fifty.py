@@ -144,14 +144,9 @@ def visitors(password: bool, pause: float) -> list[Visitor]:
     ]
 
 
-def pid_of(process: ComfyProcess) -> int:
-    assert process.process is not None
-    return process.process.pid
-
-
 def play(process: ComfyProcess, people: Sequence[Visitor], lag_file: Path, ours: Sequence[int]) -> Played:
     """Let the crowd come, work and leave."""
-    pid = pid_of(process)
+    pid = process.pid
     rest = memory_of(pid)
     forget_peak(pid)
     steps: dict[str, Step] = {}
@@ -193,14 +188,14 @@ def fifty(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory) -> Fi
         plain.wait_ready(START)
         servers = [plain, room.frontend, room.worker]
         assert room.store.process is not None
-        ours = [os.getpid(), room.store.process.pid, *map(pid_of, servers)]
+        ours = [os.getpid(), room.store.process.pid, *(process.pid for process in servers)]
         for process in servers:
-            wait_at_rest(pid_of(process))
+            wait_at_rest(process.pid)
         print(f"\nstarted and at rest in {time.monotonic() - began:.0f} s")
         without = play(plain, visitors(password=False, pause=0.0), plain_lag, ours)
         add_users(room, dict.fromkeys(PEOPLE, "participant"))
         for process in servers:
-            wait_at_rest(pid_of(process))
+            wait_at_rest(process.pid)
         found = Fifty(without, play(room.frontend, visitors(password=True, pause=0.01), room_lag, ours))
     finally:
         room.stop()

@@ -7,12 +7,12 @@ import io
 import json
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from comfyume.tests.harness import discovery
-from comfyume.tests.harness.package import ROOT
+from comfyume.tests.harness import discovery, loop_lag
 from comfyume.tests.harness.processes import ComfyProcess, RedisServer
 
 from .bodies import KINDS, Body
@@ -22,7 +22,8 @@ from .stage import Stage
 
 #: Seconds for which the event loop is held at most.
 LONGEST = 0.1
-PROBE = ROOT / "tests" / "node_packs" / "cfm_stalls"
+#: Seconds above which it is noted that the loop was late.
+SHORTEST = 0.02
 PROMISE = "sizes are bounded"
 #: Seconds after which there is no answer, and no ComfyUI.
 PATIENCE = 60.0
@@ -37,7 +38,7 @@ async def run(stage: Stage, trials: int) -> list[Report]:
         return [Report("G18", PROMISE, "", 0, [], skipped=str(error))]
     folder = stage.folder / "sizes"
     folder.mkdir(parents=True)
-    stalls = folder / "stalls.jsonl"
+    lag = folder / "lag.bin"
     random = stage.random("sizes")
     record = stage.record("sizes")
     with RedisServer(folder / "s", port=None) as store:
@@ -46,23 +47,21 @@ async def run(stage: Stage, trials: int) -> list[Report]:
             folder / "frontend",
             mode="frontend",
             store_url=store.url,
-            env={"CFM_STALLS": str(stalls)},
-            node_packs=[PROBE],
+            env={loop_lag.VARIABLE: str(lag)},
+            node_packs=[loop_lag.PACK],
         )
         await asyncio.to_thread(frontend.start)
         try:
             await asyncio.to_thread(frontend.wait_ready, START)
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(PATIENCE)) as session:
                 await asyncio.sleep(2.0)
+                began = time.monotonic()
                 for trial in range(trials):
                     body = await asyncio.to_thread(KINDS[trial % len(KINDS)], random)
                     await _trial(session, frontend.url, body, record)
+            await asyncio.to_thread(_note_stalls, lag, began, record)
         finally:
             await asyncio.to_thread(frontend.stop)
-    if stalls.exists():
-        for line in stalls.read_text().splitlines():
-            stall = json.loads(line)
-            record.seen("stall", stall["begin"], "", **stall)
     history = record.history
     answers = Counter(entry.data["status"] for entry in history.of("posted"))
     held = list(held_for(history).values())
@@ -79,6 +78,20 @@ async def run(stage: Stage, trials: int) -> list[Report]:
             },
         )
     ]
+
+
+def _note_stalls(lag: Path, began: float, record: Record) -> None:
+    """Note when the event loop was late since then; ``cpu`` is how long its process computed meanwhile."""
+    try:
+        looks = loop_lag.during(lag, began, time.monotonic())
+    except TimeoutError:
+        # A frontend that has ended, or is held for good, is told by the answers that are missing.
+        if all(entry.data["status"] for entry in record.history.of("posted", "read")):
+            raise
+        looks = loop_lag.read(lag)
+    for look in looks:
+        if look.late > SHORTEST:
+            record.seen("stall", look.began, "", begin=look.began, end=look.ended, held=look.late, cpu=look.cpu)
 
 
 async def _trial(session: aiohttp.ClientSession, url: str, body: Body, record: Record) -> None:

@@ -21,6 +21,7 @@ from .reports import VIOLATED
 
 #: What the trials need of the repository.
 PARTS = (
+    "accounts",
     "job_queue",
     "worker_mode",
     "server_routes",
@@ -34,7 +35,7 @@ PARTS = (
     "tests/harness",
     "tests/chaos",
 )
-FILES = ("__init__.py", "roles.py", "settings.py", "shared_folder.py")
+FILES = ("__init__.py", "roles.py", "settings.py", "shared_folder.py", "workshop_secret.py")
 #: Seconds that trials of broken code wait for a job that may never end.
 PATIENCE = 15
 NOTICED = "noticed"

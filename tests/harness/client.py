@@ -237,3 +237,21 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def wait_until(condition: Callable[[], Any], timeout: float = 20.0) -> Any:
+    """Wait for something that no event announces, and return it."""
+    deadline = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.02)
+    return found
+
+
+def status_of(request: Callable[[], Any]) -> int:
+    """The status of what a client asks; 200 for all that is not refused."""
+    try:
+        request()
+    except RequestRefused as error:
+        return error.status
+    return 200

@@ -6,7 +6,7 @@ import math
 import time
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from .package import ROOT
@@ -27,12 +27,19 @@ class Look:
         late: how much longer it took; so long did everybody wait.
         computed: how long the loop's thread computed meanwhile.
         waited: how long it was ready and no core was free, since other threads and processes had them.
+        cpu: how long the process computed meanwhile, in any of its threads.
     """
 
     ended: float
     late: float
     computed: float
     waited: float
+    cpu: float
+
+    @property
+    def began(self) -> float:
+        """When the sleep began, by the same clock."""
+        return self.ended - self.late - PAUSE
 
 
 @dataclass(frozen=True)
@@ -74,16 +81,17 @@ def during(file: Path, began: float, ended: float, timeout: float = 10.0) -> lis
         if time.monotonic() > deadline:
             raise TimeoutError(f"{file} does not reach the end of the period")
         time.sleep(0.05)
-    return [look for look in looks if began <= look.ended and look.ended - look.late - PAUSE <= ended]
+    return [look for look in looks if began <= look.ended and look.began <= ended]
 
 
 def read(file: Path) -> list[Look]:
     """All looks so far."""
     numbers = array("d")
     content = file.read_bytes() if file.exists() else b""
-    whole = 4 * numbers.itemsize
+    count = len(fields(Look))
+    whole = count * numbers.itemsize
     numbers.frombytes(content[: len(content) // whole * whole])
-    return [Look(*numbers[start : start + 4]) for start in range(0, len(numbers), 4)]
+    return [Look(*numbers[start : start + count]) for start in range(0, len(numbers), count)]
 
 
 def lag(looks: Sequence[Look]) -> Lag:

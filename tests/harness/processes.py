@@ -225,6 +225,12 @@ class ComfyProcess:
         return f"http://{self.address}"
 
     @property
+    def pid(self) -> int:
+        """The id of the running process."""
+        assert self.process is not None
+        return self.process.pid
+
+    @property
     def environment(self) -> dict[str, str]:
         """What the process is started with."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("COMFYUME_")}

@@ -54,7 +54,7 @@ async def test_a_loop_that_is_held_is_seen_and_a_free_one_is_not(
 
 
 def test_a_stall_counts_for_as_long_as_it_lasts() -> None:
-    looks = [Look(0.0, 0.001, 0.0, 0.0)] * 900 + [Look(0.0, 0.5, 0.5, 0.0)]
+    looks = [Look(0.0, 0.001, 0.0, 0.0, 0.0)] * 900 + [Look(0.0, 0.5, 0.5, 0.0, 0.5)]
     lag = loop_lag.lag(looks)
     assert lag.p50 == 0.001
     assert lag.longest == 0.5
@@ -62,7 +62,7 @@ def test_a_stall_counts_for_as_long_as_it_lasts() -> None:
 
 
 def test_what_the_loop_waited_for_a_core_can_be_left_out() -> None:
-    lag = loop_lag.lag([Look(0.0, 0.11, 0.0, 0.1)] * 100)
+    lag = loop_lag.lag([Look(0.0, 0.11, 0.0, 0.1, 0.0)] * 100)
     assert lag.p99 == 0.11
     assert lag.own_p99 == pytest.approx(0.01)
 

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from comfyume.accounts import passwords
-from comfyume.commands.main import main
 from comfyume.job_queue.keys import Keys
-
-Run = Callable[..., tuple[int, str, str]]
+from comfyume.tests.integration.conftest import Run
 
 
 @pytest.fixture
-def comfyume(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.setenv("COMFYUME_REDIS_URL", store.url)
-    monkeypatch.setenv("COMFYUME_WORKSHOP", store.workshop)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(passwords, "LOG_N", 4)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        status = main(list(arguments))
-        output = capsys.readouterr()
-        return status, output.out, output.err
-
-    run("users", "add", "user01..user03", "--generate")
-    return run
+def comfyume(comfyume: Run) -> Run:
+    """With three users."""
+    comfyume("users", "add", "user01..user03", "--generate")
+    return comfyume
 
 
 def test_limits_of_all_and_of_a_few_are_set_and_shown(comfyume: Run) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,12 +22,6 @@ from comfyume.worker_mode.unsent import UnsentResults
 pytestmark = pytest.mark.integration
 
 CLIENT = "tab-1"
-
-
-@pytest.fixture
-async def room(store: Any) -> AsyncIterator[Room]:
-    async with Room(store.url, store.workshop) as made:
-        yield made
 
 
 def running_job(job: ClaimedJob, folder: Path) -> RunningJob:

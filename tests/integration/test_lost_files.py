@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -38,12 +36,6 @@ class People:
 async def lose(room: Room, job: ClaimedJob) -> None:
     await room.let_lease_run_out(job.job_id)
     await room.queue.sweep()
-
-
-@pytest.fixture
-async def room(store: Any) -> AsyncIterator[Room]:
-    async with Room(store.url, store.workshop) as room:
-        yield room
 
 
 @pytest.fixture

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from typing import Any
-
-import pytest
 
 from comfyume.benchmarks.simulator.play import simulate
 from comfyume.benchmarks.simulator.workload import Crowd, Workshop
@@ -16,12 +13,6 @@ from comfyume.tests.harness.room import Room, Worker
 X, Y = frozenset({"node:A", "model:checkpoints/x"}), frozenset({"node:A", "model:checkpoints/y"})
 Z = frozenset({"node:A", "model:checkpoints/z"})
 BOTH = X | Y
-
-
-@pytest.fixture
-async def room(store: Any) -> AsyncIterator[Room]:
-    async with Room(store.url, store.workshop) as made:
-        yield made
 
 
 async def done(worker: Worker) -> str:
@@ -149,8 +140,7 @@ async def test_nobody_is_charged_for_loading_models(room: Room) -> None:
     async def run(needs: frozenset[str], seconds: float) -> None:
         await room.submit(user="a", needs=needs)
         job = await worker.take()
-        began = int(room.field(job.job_id, "claimed") or 0)
-        room.raw.hset(room.keys.job(job.job_id), "claimed", int(began - seconds * 1000))
+        room.take_time(job, seconds)
         await worker.finish(job)
 
     for needs, seconds in ((X, 40), (X, 10), (Y, 40)):

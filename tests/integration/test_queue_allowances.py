@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -20,12 +19,6 @@ UNKNOWN = 10 / 60
 
 
 @pytest.fixture
-async def room(store: Any) -> AsyncIterator[Room]:
-    async with Room(store.url, store.workshop) as made:
-        yield made
-
-
-@pytest.fixture
 def allowances(room: Room) -> Allowances:
     return Allowances(room.client, room.keys)
 
@@ -34,15 +27,9 @@ async def of_ada(allowances: Allowances) -> Allowance:
     return (await allowances.of([ADA]))[ADA]
 
 
-def take_time(room: Room, job: ClaimedJob, seconds: float) -> None:
-    """Let a claimed job look as if it had run this long."""
-    key = room.keys.job(job.job_id)
-    room.raw.hset(key, "claimed", int(room.raw.hget(key, "claimed")) - int(seconds * 1000))
-
-
 async def run_for(room: Room, worker: Worker, seconds: float, **ending: Any) -> str:
     job = await worker.take()
-    take_time(room, job, seconds)
+    room.take_time(job, seconds)
     await worker.finish(job, **ending)
     return job.job_id
 
@@ -209,7 +196,7 @@ async def test_a_cancelled_and_a_given_up_job_cost_nothing_and_a_stopped_one_wha
     await room.submit("lost")
     for _ in range(3):
         job = await worker.take()
-        take_time(room, job, 60)
+        room.take_time(job, 60)
         await room.let_lease_run_out("lost")
         await room.queue.sweep()
     assert room.state("lost") == "quarantined"
@@ -218,7 +205,7 @@ async def test_a_cancelled_and_a_given_up_job_cost_nothing_and_a_stopped_one_wha
     await room.submit("stopped")
     job = await worker.take()
     await room.queue.cancel(ADA, ["stopped"])
-    take_time(room, job, 30)
+    room.take_time(job, 30)
     await worker.finish(job, "cancelled")
     told = await of_ada(allowances)
     assert (told.booked, told.gpu_workshop) == (0, pytest.approx(0.5, abs=0.02))
@@ -302,7 +289,7 @@ async def test_whatever_happens_to_jobs_what_is_booked_is_that_of_the_live_ones_
                         has[worker.name] = found
                 elif step == "finish" and job is not None:
                     seconds = chance.uniform(1, 100)
-                    take_time(room, job, seconds)
+                    room.take_time(job, seconds)
                     await worker.finish(has.pop(worker.name), chance.choice(["done", "error", "cancelled"]))
                     ran[job.user] += seconds / 60
                 elif step == "cancel":

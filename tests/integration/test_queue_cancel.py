@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,12 +13,6 @@ from comfyume.job_queue.errors import ClaimLost
 from comfyume.tests.harness.room import ADA, Room
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-async def room(store: Any) -> AsyncIterator[Room]:
-    async with Room(store.url, store.workshop) as room:
-        yield room
 
 
 async def test_a_cancelled_queued_job_never_runs_and_is_in_no_history(room: Room) -> None:

@@ -6,9 +6,8 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,12 +17,6 @@ from comfyume.tests.harness.processes import RedisServer
 from comfyume.tests.harness.room import ADA, Room, Worker, on_both_stores, program_of, until
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-async def room(store: Any) -> AsyncIterator[Room]:
-    async with Room(store.url, store.workshop) as room:
-        yield room
 
 
 @pytest.fixture

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
-
 import pytest
 
 from comfyume.job_queue.catalogue import CatalogueStore
 from comfyume.tests.harness.room import Room, Worker
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-async def room(store: Any) -> AsyncIterator[Room]:
-    async with Room(store.url, store.workshop) as room:
-        yield room
 
 
 async def test_a_drained_worker_ends_its_job_and_gets_no_other(room: Room) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,12 +14,6 @@ from comfyume.job_queue.jobs import MemoryNeed, Policy, QueueMode, lane_of
 from comfyume.tests.harness.room import ADA, Room, Worker
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-async def room(store: Any) -> AsyncIterator[Room]:
-    async with Room(store.url, store.workshop) as room:
-        yield room
 
 
 async def expect(room: Room) -> dict[str, Any]:
@@ -36,7 +29,7 @@ async def use(room: Room, worker: Worker, user: str, seconds: float) -> None:
     """Let a person use a GPU for so long, with a job of another kind."""
     await room.submit(user=user, memory=MemoryNeed(sizes="long"))
     job = await worker.take()
-    room.raw.hincrby(room.keys.job(job.job_id), "claimed", int(-seconds * 1000))
+    room.take_time(job, seconds)
     await worker.finish(job)
 
 

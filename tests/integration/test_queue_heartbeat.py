@@ -11,9 +11,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -28,12 +27,6 @@ pytestmark = pytest.mark.integration
 
 LIMITS = Limits(1800, [1000, 86_400_000])
 SCRIPT = ROOT / "worker_mode" / "heartbeat.py"
-
-
-@pytest.fixture
-async def room(store: Any) -> AsyncIterator[Room]:
-    async with Room(store.url, store.workshop) as room:
-        yield room
 
 
 @pytest.fixture

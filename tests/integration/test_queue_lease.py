@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
@@ -17,12 +15,6 @@ from comfyume.server_routes.native_shapes import lost_data
 from comfyume.tests.harness.room import ADA, Room, Worker, event, until
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-async def room(store: Any) -> AsyncIterator[Room]:
-    async with Room(store.url, store.workshop) as room:
-        yield room
 
 
 async def lose(room: Room, worker: Worker) -> ClaimedJob:

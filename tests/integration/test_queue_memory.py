@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
@@ -12,12 +10,6 @@ from comfyume.job_queue.jobs import GIB, ClaimedJob, MemoryNeed
 from comfyume.tests.harness.room import Room, Worker, until
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-async def room(store: Any) -> AsyncIterator[Room]:
-    async with Room(store.url, store.workshop) as room:
-        yield room
 
 
 async def ask(worker: Worker, gib: int | None, timeout: float = 0.02) -> ClaimedJob | None:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from comfyume.job_queue.errors import LimitReached
-from comfyume.job_queue.jobs import ClaimedJob, Policy, QueueMode
+from comfyume.job_queue.jobs import Policy, QueueMode
 from comfyume.tests.harness.room import ADA, Room, Worker
 
 ALL_MODES: tuple[QueueMode, ...] = ("fifo", "round_robin", "fair")
-
-
-@pytest.fixture
-async def room(store: Any) -> AsyncIterator[Room]:
-    async with Room(store.url, store.workshop) as made:
-        yield made
 
 
 async def submit_as(room: Room, users: Sequence[str]) -> list[str]:
@@ -34,12 +27,6 @@ async def users_served(worker: Worker, count: int) -> str:
         served += job.user
         await worker.finish(job)
     return served
-
-
-def take_time(room: Room, job: ClaimedJob, seconds: float) -> None:
-    """Let a claimed job look as if it had run this long."""
-    began = int(room.field(job.job_id, "claimed") or 0)
-    room.raw.hset(room.keys.job(job.job_id), "claimed", int(began - seconds * 1000))
 
 
 async def test_fifo_takes_the_lowest_number_whoever_it_is(room: Room) -> None:
@@ -70,13 +57,13 @@ async def test_fair_counts_what_jobs_cost_and_not_how_many_they_are(room: Room) 
     await submit_as(room, "a" + "b" * 12)
     film = await worker.take()
     assert film.user == "a"
-    take_time(room, film, 600)
+    room.take_time(film, 600)
     await worker.finish(film)
     await submit_as(room, "a")
     served = ""
     for _ in range(13):
         job = await worker.take()
-        take_time(room, job, 30)
+        room.take_time(job, 30)
         await worker.finish(job)
         served += job.user
     # Twelve images of thirty seconds are less than one film of ten minutes.
@@ -95,7 +82,7 @@ async def test_fair_forgets_by_half_every_ten_minutes(room: Room) -> None:
     for user, seconds in (("a", 100), ("b", 60)):
         await submit_as(room, user)
         job = await worker.take()
-        take_time(room, job, seconds)
+        room.take_time(job, seconds)
         await worker.finish(job)
     # a's hundred seconds were twenty minutes ago, so twenty-five of them are left.
     room.raw.zincrby(room.key("usage"), -2, "a")
@@ -121,7 +108,7 @@ async def test_what_a_kind_of_job_is_expected_to_cost_is_learned(room: Room) -> 
     for _ in range(12):
         await submit_as(room, "a")
         job = await worker.take()
-        take_time(room, job, 90)
+        room.take_time(job, 90)
         await worker.finish(job)
     await submit_as(room, "a")
     job = await worker.take()
@@ -139,7 +126,7 @@ async def test_nobody_overtakes_themselves(room: Room, mode: QueueMode) -> None:
             needs = frozenset({chosen.choice(["node:A", "node:B"])})
             await room.submit(user=chosen.choice("abcde"), needs=needs)
         job = await worker.take()
-        take_time(room, job, chosen.uniform(1, 600))
+        room.take_time(job, chosen.uniform(1, 600))
         await worker.finish(job)
         numbers.setdefault(job.user, []).append(job.number)
         await room.submit(user=chosen.choice("abcde"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,12 +12,6 @@ from comfyume.job_queue.errors import JobConflict
 from comfyume.tests.harness.room import ADA, Room, prompt_of, submission
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-async def room(store: Any) -> AsyncIterator[Room]:
-    async with Room(store.url, store.workshop) as room:
-        yield room
 
 
 async def order_of(room: Room, user: str = ADA) -> list[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
@@ -22,12 +20,6 @@ CATALOGUE = Catalogue(
     models={"checkpoints": ["a.safetensors", "sub/b.safetensors"], "vae": []},
     extensions={"pack": {"a.js": "0" * 64}},
 )
-
-
-@pytest.fixture
-async def room(store: Any) -> AsyncIterator[Room]:
-    async with Room(store.url, store.workshop) as room:
-        yield room
 
 
 @pytest.fixture

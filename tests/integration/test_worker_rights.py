@@ -7,7 +7,7 @@ import inspect
 import json
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from comfyume.job_queue.worker_queue import Claims, Reports
 from comfyume.tests.harness.package import ROOT
 from comfyume.tests.harness.processes import RedisServer
 from comfyume.tests.harness.room import ADA, Room, Worker, event, on_both_stores, program_of, until
+from comfyume.tests.integration.conftest import Run
 from comfyume.worker_mode.control import Control
 from comfyume.worker_mode.overdue import Overdue
 
@@ -262,9 +263,6 @@ def test_the_rules_are_what_the_scripts_and_the_code_of_workers_use() -> None:
         (channels if name.endswith("_channel") else used).add(pattern)
     assert used == set(KEYS_OF_WORKERS)
     assert channels == set(CHANNELS_OF_WORKERS)
-
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture

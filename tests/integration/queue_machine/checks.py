@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 from comfyume.job_queue.frontend_queue import MAXIMUM_LOSSES
@@ -121,6 +121,12 @@ def workers_are_as_in_the_model(model: Workshop, picture: Picture) -> None:
     found = {worker: {name: fields.get(name) for name in names} for worker, fields in picture.family("worker").items()}
     expected = {worker: {name: getattr(record, name) for name in names} for worker, record in model.records.items()}
     _same("the workers", found, expected)
+
+
+def each_end_is_in_the_ledger_once(model: Workshop, picture: Picture) -> None:
+    """Also of those that were deleted from a history since."""
+    found = Counter((entry["job"], entry["user"], entry["state"]) for entry in picture.held.get("ledger", []))
+    assert found == model.ends, f"in the ledger {found}, in the model {model.ends}"
 
 
 def a_job_is_in_one_place(picture: Picture) -> None:

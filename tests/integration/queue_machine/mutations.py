@@ -39,10 +39,20 @@ ASSIGN = "includes/assign.lua"
 CLAIMING = "includes/claiming.lua"
 ENDING = "includes/ending.lua"
 LANES = "includes/lanes.lua"
+LEDGER = "includes/ledger.lua"
 MEMORY = "includes/memory.lua"
 FAIR = "includes/policy_fair.lua"
 
 MUTATIONS = [
+    # The ledger
+    Mutation(
+        "ledger",
+        "a queued job that is cancelled is not in it",
+        "cancel.lua",
+        "      note_end(job_id, user, 'cancelled')\n",
+        "",
+    ),
+    Mutation("ledger", "nobody is named", LEDGER, "'user', user, 'state', state,\n    'submitted'", "'submitted'"),
     # Memory
     Mutation("room", "a job may need a byte more", MEMORY, "need > tonumber(room)", "need > tonumber(room) + 1"),
     Mutation("room", "what fits exactly is too large", MEMORY, "need > tonumber(room)", "need >= tonumber(room)"),

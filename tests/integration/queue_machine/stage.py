@@ -122,6 +122,7 @@ class Stage(RuleBasedStateMachine):
         self.tally["steps"] += 1
         model, picture = self.model, self.store.picture()
         checks.a_job_is_in_one_place(picture)
+        checks.each_end_is_in_the_ledger_once(self.model, picture)
         checks.a_job_is_lost_so_often_and_no_more(picture)
         checks.what_must_end_ends(picture)
         self._what_has_ended_stays_as_it_is(picture.jobs)

@@ -27,7 +27,7 @@ LEASE_MS = int(LEASE * 1000)
 _READ_ALL = """
 local readers = {
   hash = {'HGETALL'}, zset = {'ZRANGE', 0, -1, 'WITHSCORES'}, set = {'SMEMBERS'}, list = {'LRANGE', 0, -1},
-  string = {'GET'},
+  string = {'GET'}, stream = {'XRANGE', '-', '+'},
 }
 local found, cursor = {}, '0'
 repeat
@@ -49,7 +49,8 @@ class Picture:
     """All that a workshop holds at one moment, by the names of its keys without their prefix.
 
     Attributes:
-        held: dict of a hash, list of pairs of a sorted set, set, list of bytes, or string.
+        held: dict of a hash, list of pairs of a sorted set, set, list of bytes, list of the entries of a stream as
+            dicts, or string.
         ends: milliseconds to live of each key, -1 for ever.
     """
 
@@ -84,6 +85,9 @@ def _content(kind: str, raw: Any) -> Any:
         return dict(zip(words[::2], words[1::2], strict=True))
     if kind == "zset":
         return [(name.decode(), float(score)) for name, score in zip(raw[::2], raw[1::2], strict=True)]
+    if kind == "stream":
+        words = [[word.decode() for word in fields] for _, fields in raw]
+        return [dict(zip(entry[::2], entry[1::2], strict=True)) for entry in words]
     if kind == "set":
         return {member.decode() for member in raw}
     return raw.decode() if kind == "string" else raw

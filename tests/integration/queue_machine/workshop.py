@@ -5,7 +5,7 @@ Nothing here is indexed: which job stands where follows from the jobs each time.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Literal
 
@@ -28,6 +28,8 @@ class Workshop(Scheduling):
         self.orphans: set[str] = set()
         #: When each person's jobs ended.
         self.history: dict[str, list[tuple[float, str]]] = defaultdict(list)
+        #: Every end of a job, with the person and the state.
+        self.ends: Counter[tuple[str, str, str]] = Counter()
         self.sweeps: Literal["never", "lately", "long ago"] = "never"
         self.is_grace = False
 
@@ -64,6 +66,7 @@ class Workshop(Scheduling):
             if job.state == "queued" and which != "running":
                 self._leave_lane(job)
                 job.state = "cancelled"
+                self.ends[job_id, user, job.state] += 1
                 cancelled.append(job_id)
             elif job.is_running and which != "queued":
                 job.is_cancelled = True
@@ -287,6 +290,7 @@ class Workshop(Scheduling):
         job.has_result = True
         self.leases.pop(job.job_id, None)
         self.history[job.user].append((self.ledger.now, job.job_id))
+        self.ends[job.job_id, job.user, state] += 1
 
     def _release_worker(self, job: Job) -> None:
         known = self.records.get(job.worker or "")

@@ -28,12 +28,14 @@ async def look() -> None:
     schedule = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
     with open(os.environ["CFM_LAG"], "ab", buffering=0) as file:  # noqa: ASYNC230 - some kilobytes each half second
         while True:
-            computed, waited, began = time.thread_time(), seconds_without_core(schedule), time.monotonic()
+            computed, cpu = time.thread_time(), time.process_time()
+            waited, began = seconds_without_core(schedule), time.monotonic()
             await asyncio.sleep(PAUSE)
             ended = time.monotonic()
             late = ended - began - PAUSE
-            looks.extend((ended, late, time.thread_time() - computed, seconds_without_core(schedule) - waited))
-            if len(looks) >= 4 * TOGETHER:
+            computed, cpu = time.thread_time() - computed, time.process_time() - cpu
+            looks.extend((ended, late, computed, seconds_without_core(schedule) - waited, cpu))
+            if len(looks) >= 5 * TOGETHER:
                 file.write(looks.tobytes())
                 del looks[:]
 
