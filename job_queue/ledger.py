@@ -22,10 +22,12 @@ class LedgerEntry:
     Attributes:
         entry: its id in the stream.
         state: ``done``, ``error``, ``cancelled`` or ``quarantined``.
-        claimed: when its last attempt began; None for one that never ran.
+        claimed: when its last attempt began; None for one that no worker had when it ended.
         worker: which ran that.
         files: how many it has made.
         price_hour: what an hour of that worker cost.
+        loads: whether that worker had to load models for it.
+        lost: attempts whose worker was lost.
     """
 
     entry: str
@@ -40,6 +42,8 @@ class LedgerEntry:
     attempt: int
     files: int
     price_hour: float | None
+    loads: bool
+    lost: int
 
     @property
     def waited(self) -> float | None:
@@ -109,4 +113,6 @@ def _entry(entry: str, fields: dict[bytes, bytes]) -> LedgerEntry:
         int(row["attempt"]),
         int(row["files"]),
         float(row["price"]) if row["price"] else None,
+        row.get("loads") == "1",
+        int(row.get("lost", "0")),
     )

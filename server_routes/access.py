@@ -68,7 +68,7 @@ RULES: tuple[Rule, ...] = (
     *_rules(
         Who.ANYBODY,
         """
-        GET             /comfyume/health
+        GET             /comfyume/(?:health|ready)
         GET,POST        /comfyume/sign-in
         GET             /comfyume/sign-in/[a-z.-]+
         POST            /comfyume/sign-out
@@ -135,7 +135,7 @@ RULES: tuple[Rule, ...] = (
         GET             /comfyume/workshop/.+
         PUT             /comfyume/people/[^/]+/limits
         POST            /comfyume/people/[^/]+/(?:credits|password)
-        GET             /comfyume/(?:templates|series|history(?:\\.csv|\\.json)?)
+        GET             /comfyume/(?:templates|series|metrics|history(?:\\.csv|\\.json)?)
         """
         # ComfyUI-Manager's.
         """

@@ -46,10 +46,12 @@ from .job_routes import JobRoutes
 from .job_signatures import JobSignatures
 from .live_board import LiveBoard
 from .lost_files import LostFiles
+from .metrics import Metrics
 from .page import Page
 from .panel_files import PanelFiles
 from .people import People
 from .presence import Presence
+from .readiness import Readiness
 from .relay import Relay
 from .results_zip import ResultsZip
 from .sampling import Sampling
@@ -100,7 +102,10 @@ class Frontend:
         self._board = LiveBoard(self._queue, self._relay.connected.is_set)
         self._feeds = Feeds(self._board, self._relay.tell)
         self._ledger = Ledger(self._client, keys)
-        self._sampling = Sampling(Series(self._client, keys), self._ledger, self._board)
+        series = Series(self._client, keys)
+        self._sampling = Sampling(series, self._ledger, self._board)
+        self._metrics = Metrics(self._board, self._ledger, series)
+        self._readiness = Readiness(self._relay, self._nodes, self._people)
         self._presence = Presence(self._client, keys)
         self._relay.attach(self._feeds.observe, self._board.touch)
         shared = _shared(settings, system, self._people)
@@ -140,6 +145,8 @@ class Frontend:
         server.on_prompt(note_order)
         self._files.mount(server.add_route)
         Health(self._relay, self._nodes).mount()
+        self._readiness.mount()
+        self._metrics.mount()
         self._page.mount()
         Waiting(self._queue).mount()
         self._feeds.mount()
@@ -172,6 +179,8 @@ class Frontend:
             ("sweep", self._sweep_for_ever()),
             ("board", self._board.run()),
             ("sampling", self._sampling.run()),
+            ("lag", self._metrics.run()),
+            ("readiness", self._readiness.run()),
             ("presence", self._presence.run()),
             ("webhooks", self._webhooks.run()),
             ("activity", self._activity.run()),

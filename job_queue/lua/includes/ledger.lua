@@ -5,16 +5,20 @@
 -- Entries that are kept, and some hundred more; about 10 MB.
 local MOST_ENTRIES = 50000
 
--- Note that a job has ended, and that somebody wants to be told. `files` is how many it has made. Times are milliseconds; a job that was never claimed has no
--- worker.
+-- Note that a job has ended, and that somebody wants to be told. `files` is how many it has made. Times are milliseconds.
+-- A job that no worker had at its end has no worker, also if one had it before and lost it: what it waited since then
+-- is no time of a worker. `loads` says whether its worker had to load models for it, `lost` how many claims it lost.
 local function note_end(job_id, user, state, files)
   local job = redis.call('HMGET', key('job', job_id), 'submitted', 'claimed', 'worker', 'level', 'attempt',
-    'webhook')
-  local worker = job[3] or ''
+    'webhook', 'loads', 'lost')
+  -- A queued job that is cancelled has no result.
+  local had_worker = job[3] and redis.call('HEXISTS', key('job', job_id), 'result') == 1
+  local worker = had_worker and job[3] or ''
   redis.call('XADD', key('ledger'), 'MAXLEN', '~', MOST_ENTRIES, '*', 'job', job_id, 'user', user, 'state', state,
-    'submitted', job[1] or '', 'claimed', job[2] or '', 'ended', now_ms(), 'worker', worker, 'level', job[4] or '',
-    'attempt', job[5] or '0', 'files', files or 0,
-    'price', worker ~= '' and redis.call('HGET', key('worker', worker), 'price') or '')
+    'submitted', job[1] or '', 'claimed', had_worker and job[2] or '', 'ended', now_ms(), 'worker', worker,
+    'level', job[4] or '', 'attempt', job[5] or '0', 'files', files or 0,
+    'price', had_worker and redis.call('HGET', key('worker', worker), 'price') or '',
+    'loads', had_worker and job[7] or '', 'lost', job[8] or '0')
   if job[6] then
     redis.call('XADD', key('webhooks'), 'MAXLEN', '~', MOST_ENTRIES, '*', 'job', job_id, 'user', user, 'state', state,
       'url', job[6])
