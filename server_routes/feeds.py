@@ -27,6 +27,7 @@ from .problems import problem
 
 Topic = Literal["jobs", "workshop"]
 TOPICS: tuple[Topic, ...] = get_args(Topic)
+PATH = "/comfyume/feeds"
 #: Messages that wait for a script; one that reads more slowly is told no more.
 MOST_WAITING = 1_000
 #: Seconds without a message after which a script is told that there is none.
@@ -67,9 +68,8 @@ class Feeds:
     def mount(self) -> None:
         """Add the routes."""
         for topic in TOPICS:
-            server.add_route("PUT", f"/comfyume/feeds/{{topic:{topic}}}", self.begin)
-            server.add_route("DELETE", f"/comfyume/feeds/{{topic:{topic}}}", self.end)
-            server.add_route("GET", f"/comfyume/feeds/{{topic:{topic}}}", self.stream)
+            for method, handler in (("PUT", self.begin), ("DELETE", self.end), ("GET", self.stream)):
+                server.add_route(method, f"{PATH}/{topic}", handler)
 
     def attention(self) -> Attention:
         """Who looks."""
@@ -109,6 +109,9 @@ class Feeds:
                 except asyncio.TimeoutError:
                     # So that a reader that has gone is noticed, and one that waits knows that somebody is here.
                     await response.write(b":\n\n")
+        except ConnectionResetError:
+            # The reader has gone.
+            return response
         finally:
             feeds.pop(name, None)
         return response
@@ -167,7 +170,7 @@ class Feeds:
 
 
 def _topic(request: web.Request) -> Topic:
-    return "workshop" if request.match_info["topic"] == "workshop" else "jobs"
+    return next(topic for topic in TOPICS if request.path == f"{PATH}/{topic}")
 
 
 def _timeless(row: Row) -> Row:

@@ -48,19 +48,20 @@ class JobRoutes:
         user = request.query.get("user", person.name)
         if user != person.name and not person.is_instructor:
             raise NotAllowed("These are somebody else's jobs.")
-        state, limit, before = (request.query.get(name, "") for name in ("state", "limit", "before"))
-        if state not in ("", "all", "ended", "active"):
+        state, limit = request.query.get("state", "all"), request.query.get("limit", "50")
+        before = request.query.get("before")
+        if state not in ("all", "ended", "active"):
             return problem(400, "invalid-request", "state must be ended, active or all.")
-        most = int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 4 else 0 if limit else 50
+        most = int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 4 else 0
         if not 1 <= most <= MOST:
             return problem(400, "invalid-request", f"limit must be a number from 1 to {MOST}.")
-        if not _is_cursor(before):
+        if before is not None and not _is_cursor(before):
             return problem(400, "invalid-request", "before must be what an earlier answer gave as next.")
         ids: list[str] = []
         following = None
         if state != "active":
             ids, following = await self._ended(user, before, most)
-        if state != "ended" and not before:
+        if state != "ended" and before is None:
             ids = [job.job_id for job in reversed(await self._active(user))] + ids
         records = await self._queue.records(ids)
         jobs = [view_of(records[job_id]) for job_id in ids if job_id in records]
@@ -73,13 +74,13 @@ class JobRoutes:
         jobs = sorted(board.jobs.values(), key=lambda job: job.submitted)
         return [ActiveJob(job.job_id, "queued", job.number, "") for job in jobs]
 
-    async def _ended(self, user: str, before: str, most: int) -> tuple[list[str], str | None]:
+    async def _ended(self, user: str, before: str | None, most: int) -> tuple[list[str], str | None]:
         """Ids of jobs that have ended, and the cursor behind them, where there may be more."""
         if user == EVERYBODY:
             entries = await self._ledger.before(before or "+", most)
             found = [(entry.job_id, entry.entry) for entry in entries]
         else:
-            place = int(before) if before else None
+            place = int(before.partition("-")[0]) if before else None
             found = [(job_id, str(at)) for job_id, at in await self._queue.ended(user, place, most)]
         return [job_id for job_id, _ in found], found[-1][1] if len(found) == most else None
 
@@ -153,7 +154,7 @@ def _refused(response: web.StreamResponse, answer: dict[str, Any]) -> web.Respon
 
 def _is_cursor(text: str) -> bool:
     parts = text.split("-")
-    return not text or (len(parts) < 3 and all(part.isascii() and part.isdigit() and len(part) < 19 for part in parts))
+    return len(parts) < 3 and all(part.isascii() and part.isdigit() and len(part) < 19 for part in parts)
 
 
 def _unknown() -> web.Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import mimetypes
+import os
 from pathlib import Path
 
 from aiohttp import web
@@ -41,7 +42,8 @@ class PanelFiles:
         """A file of the instructor's panel."""
         path = request.match_info["path"]
         file = WORKSHOP / path
-        if not is_plain(path) or not file.is_file():
+        # Unlike `Path.is_file` this takes a name that no file can have for none.
+        if not is_plain(path) or not await asyncio.to_thread(os.path.isfile, file):
             return problem(404, "not-found", "There is nothing at this address.")
         kind = "text/javascript" if file.suffix == ".mjs" else mimetypes.guess_type(file.name)[0] or "text/plain"
         return web.FileResponse(file, headers={"Content-Type": kind, "Cache-Control": "no-cache"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,9 +78,11 @@ class ResultsZip:
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
         pieces = pieces_of(files)
-        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-            await response.write(piece)
-        await response.write_eof()
+        # Whoever asked may have gone.
+        with contextlib.suppress(ConnectionResetError):
+            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+                await response.write(piece)
+            await response.write_eof()
         return response
 
 

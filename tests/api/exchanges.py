@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+#: What the type of each problem of ours begins with.
+PROBLEM = "urn:comfyume:"
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -43,14 +46,17 @@ class Answer:
         return b"Traceback (most recent call last)" in self.body
 
     def why(self) -> str:
-        """The kind of an error, as the answer names it; empty where it names none."""
+        """The kind of an error, as the answer names it, a problem's with underscores; empty where it names none."""
         if self.status is None or self.status < 400:
             return ""
         try:
             body = json.loads(self.body)
         except ValueError:
             return ""
-        error = body.get("error") if isinstance(body, dict) else None
+        body = body if isinstance(body, dict) else {}
+        if str(body.get("type")).startswith(PROBLEM):
+            return str(body["type"]).removeprefix(PROBLEM).replace("-", "_")[:60]
+        error = body.get("error")
         if isinstance(error, dict):
             error = error.get("type") or error.get("code") or error.get("message")
         return str(error)[:60] if isinstance(error, str) else ""

@@ -100,7 +100,7 @@ class Fork:
 
 
 def send(address: str, method: str, request: bytes, patience: float) -> tuple[Answer, bytes]:
-    """Send a request as it is and read its answer; returns that, and its whole body."""
+    """Send a request as it is and read its answer; returns that and its body: all of it, or a stream's first event."""
     host, _, port = address.partition(":")
     began = time.monotonic()
     try:
@@ -110,7 +110,7 @@ def send(address: str, method: str, request: bytes, patience: float) -> tuple[An
                 connection.sendall(request)
             response = http.client.HTTPResponse(connection, method=method)
             response.begin()
-            content = response.read()
+            content = _first_event(response) if _is_stream(response) else response.read()
     except TimeoutError:
         return Answer(None, seconds=time.monotonic() - began, problem="hangs"), b""
     except (OSError, http.client.HTTPException):
@@ -118,6 +118,18 @@ def send(address: str, method: str, request: bytes, patience: float) -> tuple[An
     took = time.monotonic() - began
     headers = tuple(response.getheaders())
     return Answer(response.status, response.reason, headers, content[:KEPT], took), content
+
+
+def _is_stream(response: http.client.HTTPResponse) -> bool:
+    return response.headers.get_content_type() == "text/event-stream"
+
+
+def _first_event(response: http.client.HTTPResponse) -> bytes:
+    """The first of the events that an answer brings for as long as somebody reads."""
+    lines = [response.readline()]
+    while lines[-1] not in (b"\n", b"\r\n", b""):
+        lines.append(response.readline())
+    return b"".join(lines)
 
 
 def _read_request(file: BinaryIO) -> tuple[bytes, bytes]:

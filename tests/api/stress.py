@@ -163,11 +163,34 @@ class Stage:
                 told.append(f"{waiting[:3]}")
         return "; ".join(told)
 
-    def lift_limits(self) -> None:
-        """Take away the limits of all that a run may have set."""
+    @property
+    def worker_name(self) -> str:
+        """What the workshop knows the worker by."""
         with Client(self.addresses["frontend"], headers=self.instructors_script, connect=False) as client:
-            nothing = json.dumps(dict.fromkeys(client.get("/comfyume/limits"))).encode()
-            client.request("PUT", "/comfyume/limits", nothing, {"Content-Type": "application/json"})
+            return str(client.get("/comfyume/workers")[0]["name"])
+
+    def undo(self) -> None:
+        """Take back what instructors may have changed in a run: limits of all, how the queue goes, a drained worker."""
+        with Client(self.addresses["frontend"], headers=self.instructors_script, connect=False) as client:
+            for method, path, body in (
+                ("PUT", "/comfyume/limits", dict.fromkeys(client.get("/comfyume/limits"))),
+                ("PATCH", "/comfyume/queue", {"mode": "fair", "paused": False}),
+                ("PATCH", f"/comfyume/workers/{self.worker_name}", {"drained": False, "reserved_for": None}),
+            ):
+                client.request(method, path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+    @contextmanager
+    def page(self, headers: Mapping[str, str]) -> Iterator[str]:
+        """A page of somebody's with an open socket: its client id."""
+        with Client(self.addresses["frontend"], headers=headers) as client:
+            yield client.client_id
+
+    def ended_job(self) -> str:
+        """A job of bob's that has made a picture: its id."""
+        with Client(self.addresses["frontend"], headers=self.other_script) as client:
+            job = client.submit(graphs.image("ended", color=graphs.number() % 2**24))
+            client.wait(job)
+        return job
 
     @contextmanager
     def running_job(self) -> Iterator[tuple[str, str]]:
@@ -228,8 +251,9 @@ unsupported_method.enabled = false
 # A worker without a claim gets 403, since nobody would sign in for it.
 missing_required_header.enabled = false
 
-# What no schema says: that only temp can be emptied, that a whole number is not written as 5.0, and that a digest is
-# that of the content; nor that a file may be larger than the disk, which is an answer of 507.
+# What no schema says: that only temp can be emptied, that a whole number is not written as 5.0, what a graph is, of
+# which ComfyUI also takes what is not as it should be, and that a digest is that of the content; nor that a file may be
+# larger than the disk, which is an answer of 507.
 [[operations]]
 include-path = "/comfyume/files"
 checks.positive_data_acceptance.enabled = false
@@ -237,6 +261,11 @@ checks.positive_data_acceptance.enabled = false
 [[operations]]
 include-path-regex = "/limits$"
 checks.positive_data_acceptance.enabled = false
+
+[[operations]]
+include-operation-id = "submitJob"
+checks.positive_data_acceptance.enabled = false
+checks.negative_data_rejection.enabled = false
 
 [[operations]]
 include-path-regex = "^/comfyume/worker/"
@@ -248,15 +277,26 @@ checks.not_a_server_error.enabled = false
 def run_own(on: Stage, plan: Plan) -> Iterator[Run]:
     """Hold the answers of comfyume's own routes against their description.
 
-    As bob's script, as the instructor's, and as a worker with a claim.
+    As bob's script, as the instructor's, and as a worker with a claim; with names of what is not there, and of what is.
     """
-    asking = ("-H", f"Authorization: {on.other_script['Authorization']}")
-    yield on.run("own", OWN_DESCRIPTION, plan, {}, *asking, settings=SETTINGS)
+
+    def run(name: str, asking: str, /, *chosen: str, **parameters: str) -> Run:
+        given = "".join(f"{parameter} = {json.dumps(value)}\n" for parameter, value in parameters.items())
+        settings = f"[parameters]\n{given}{SETTINGS}"
+        header = ("-H", f"Authorization: {asking}")
+        return on.run(name, OWN_DESCRIPTION, plan, {}, *header, *chosen, settings=settings)
+
+    bob, ines = on.other_script["Authorization"], on.instructors_script["Authorization"]
+    yield run("own", bob)
+    yield run("job", bob, "--include-path-regex", r"^/comfyume/jobs/\{id\}", id=on.ended_job())
     with on.running_job() as (job, claim):
-        asking = ("-H", f"Authorization: Bearer {claim}", "--include-path-regex", "/comfyume/worker/")
-        settings = f"[parameters]\njob_id = {json.dumps(job)}\n{SETTINGS}"
-        yield on.run("worker", OWN_DESCRIPTION, plan, {}, *asking, settings=settings)
-    sign_in = f"Authorization: {on.instructors_script['Authorization']}"
-    asking = ("-H", sign_in, "--include-tag", "what people may use")
-    yield on.run("instructor", OWN_DESCRIPTION, plan, {}, *asking, settings=SETTINGS)
-    on.lift_limits()
+        yield run("worker", f"Bearer {claim}", "--include-path-regex", "^/comfyume/worker/", job_id=job)
+        with on.page(on.other_script) as client:
+            yield run("page", bob, "--include-path", "/comfyume/feeds/jobs", client=client)
+        with on.page(on.instructors_script) as client:
+            yield run("panel", ines, "--include-path", "/comfyume/feeds/workshop", client=client)
+    yield run("instructor", ines, "--include-tag", "what people may use", "--include-tag", "the room")
+    yield run("steering", ines, "--include-path", "/comfyume/workers/{name}", name=on.worker_name)
+    # Of nobody whose password the other runs need.
+    yield run("password", ines, "--include-operation-id", "renewPassword", name=EXAMPLE)
+    on.undo()

@@ -22,6 +22,9 @@ NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 REFUSED_BODY = b'{"error": {"type": "not_allowed"}}'
 REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(REFUSED_BODY), REFUSED_BODY)
 DROPS = b""
+PROBLEM_BODY = b'{"type": "urn:comfyume:not-allowed", "status": 403}'
+PROBLEM = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(PROBLEM_BODY), PROBLEM_BODY)
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\ndata: 1\n\ndata: 2\n\n"
 HANGS = None
 PATIENCE = 0.5
 
@@ -106,6 +109,17 @@ def test_what_the_frontend_alone_cannot_answer_is_found(ours: bytes | None, what
 def test_what_a_plain_comfyui_cannot_answer_either_is_none_of_ours(ours: bytes, theirs: bytes) -> None:
     with forked(ours, theirs) as fork:
         assert errors(fork) == []
+
+
+def test_both_shapes_of_an_error_say_the_same_word() -> None:
+    for refused in (REFUSED, PROBLEM):
+        with forked(refused, OK) as fork:
+            assert fork.exchanges[0].answers["frontend"].told() == "403 not_allowed"
+
+
+def test_of_a_stream_of_events_the_first_is_kept() -> None:
+    with forked(STREAM, OK) as fork:
+        assert fork.exchanges[0].answers["frontend"].body == b"data: 1\n\n"
 
 
 def reasons(*exchanges: Exchange) -> list[str]:

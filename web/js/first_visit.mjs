@@ -5,11 +5,12 @@
 // for somebody who has used ComfyUI before.
 
 import { app } from "../../scripts/app.js";
+import { page } from "./page.mjs";
 
 const FIRST_VISIT_IS_OVER = "Comfy.TutorialCompleted";
 
 /** The name under which ComfyUI serves this extension: that of its folder. */
-const EXTENSION = decodeURIComponent(new URL(".", import.meta.url).pathname.split("/").at(-2));
+const EXTENSION = decodeURIComponent(new URL(".", import.meta.url).pathname.split("/").at(-2) ?? "");
 
 /**
  * @param {string} address
@@ -26,7 +27,7 @@ async function fetchJson(address) {
 
 /** @returns {Promise<{name: string, graph: object} | null>} the template for a first visit, if there is one */
 async function firstTemplate() {
-  const name = (await fetchJson(app.api.fileURL("/comfyume/page")))?.first_template;
+  const name = (await page)?.first_template;
   if (!name) return null;
   const path = `/workflow_templates/${encodeURIComponent(EXTENSION)}/${encodeURIComponent(name)}.json`;
   const graph = await fetchJson(app.api.apiURL(path));

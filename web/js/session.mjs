@@ -1,28 +1,15 @@
 // Whose ComfyUI this is: an entry in the menu to sign out, and the way to the sign-in page when the session has ended.
 
 import { app } from "../../scripts/app.js";
-
-const SIGN_IN = "/comfyume/sign-in";
-
-let isLeaving = false;
-
-/** Go to sign in, and come back here; ComfyUI's page keeps the work of its tab meanwhile. */
-function signInAgain() {
-  if (isLeaving) return;
-  isLeaving = true;
-  const here = location.pathname + location.search + location.hash;
-  location.assign(`${SIGN_IN}?next=${encodeURIComponent(here)}`);
-}
+import { SIGN_IN, signInAgain } from "./sign_in_again.mjs";
+import { toast } from "./toast.mjs";
+import { words } from "./words.mjs";
 
 /** @param {string} path */
 async function signOut(path) {
-  const response = await fetch(app.api.fileURL(path), { method: "POST" });
-  if (response.ok || response.status === 401) {
-    location.assign(SIGN_IN);
-  } else {
-    const detail = "The server cannot be reached. Try again in a moment.";
-    app.extensionManager.toast.add({ severity: "error", summary: "You are still signed in", detail });
-  }
+  const response = await fetch(app.api.fileURL(path), { method: "POST" }).catch(() => null);
+  if (response?.ok || response?.status === 401) location.assign(SIGN_IN);
+  else toast("error", word("session.still_signed_in"), word("session.unreachable"));
 }
 
 /** @returns {Promise<{user: string, role: string, can_sign_out: boolean} | null>} null where that is not to be known */
@@ -55,7 +42,9 @@ async function lookAgain() {
 }
 
 watchForTheEnd();
-const me = await whoAmI();
+/** @type {import("./words.mjs").Words} */
+const speechless = (key) => key;
+const [me, word] = await Promise.all([whoAmI(), words("page").catch(() => speechless)]);
 
 app.registerExtension({
   name: "comfyume.Session",
@@ -63,19 +52,19 @@ app.registerExtension({
     ? [
         {
           id: "comfyume.SignOut",
-          label: `Sign out (${me.user})`,
+          label: word("session.sign_out", { name: me.user }),
           icon: "pi pi-sign-out",
           function: () => signOut("/comfyume/sign-out"),
         },
         {
           id: "comfyume.SignOutEverywhere",
-          label: "Sign out on all browsers",
+          label: word("session.sign_out_everywhere"),
           icon: "pi pi-sign-out",
           function: () => signOut("/comfyume/sign-out/everywhere"),
         },
       ]
     : [],
   menuCommands: me?.can_sign_out
-    ? [{ path: ["Account"], commands: ["comfyume.SignOut", "comfyume.SignOutEverywhere"] }]
+    ? [{ path: [word("session.menu")], commands: ["comfyume.SignOut", "comfyume.SignOutEverywhere"] }]
     : [],
 });

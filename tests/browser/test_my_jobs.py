@@ -1,0 +1,318 @@
+"""A participant's page: their jobs from the queue to the result, what they are told, and what they see of a loss."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Locator, expect
+
+from comfyume.tests.browser import graphs
+from comfyume.tests.browser.conftest import FIRST_VISIT_IS_OVER, NODE_PACK
+from comfyume.tests.browser.interface import PATIENCE, READY, Interface
+from comfyume.tests.harness.client import Client
+from comfyume.tests.harness.discovery import ComfyInstall
+from comfyume.tests.harness.pair import Pair, wait_until_known
+from comfyume.tests.harness.people import add_users, basic, password_of
+from comfyume.tests.harness.processes import READY_SECONDS
+
+pytestmark = [pytest.mark.browser, pytest.mark.acceptance, pytest.mark.timeout(240)]
+
+PEOPLE = ("ada", "bob", "cleo", "dora", "emil", "finn", "gwen", "hugo")
+COMES_BACK = """hidden => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+NOT_A_NAME = "<img src=x onerror=window.taken=1>"
+
+
+@pytest.fixture(scope="module")
+def room(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """A workshop with an instructor, and with participants who were here before but have made nothing yet."""
+    base = tmp_path_factory.mktemp(f"my-jobs-{comfyui.label}")
+    with Pair(comfyui, base, worker_node_packs=[NODE_PACK]) as pair:
+        add_users(pair, {"ines": "instructor"} | dict.fromkeys(PEOPLE, "participant"))
+        for name in PEOPLE:
+            script_of(pair, name).post(FIRST_VISIT_IS_OVER, True)
+        yield pair
+
+
+def script_of(room: Pair, name: str) -> Client:
+    """Requests of a person beside their browser."""
+    return Client(room.frontend.address, headers=basic(name), connect=False)
+
+
+def act(room: Pair, method: str, path: str, body: Any) -> None:
+    """What the instructor does."""
+    content = json.dumps(body).encode()
+    script_of(room, "ines").request(method, path, content, {"Content-Type": "application/json"})
+
+
+Enter = Callable[..., Interface]
+
+
+@pytest.fixture
+def enter(chromium: Browser, room: Pair, pictures: Callable[[str], Path]) -> Iterator[Enter]:
+    """Lets a person in, with the tab of their jobs open; scripts of this extension may complain of nothing."""
+    contexts: list[BrowserContext] = []
+    tabs: list[Interface] = []
+
+    def let_in(name: str, *, width: int = 1400) -> Interface:
+        contexts.append(chromium.new_context(viewport={"width": width, "height": 800}))
+        tabs.append(tab := Interface(contexts[-1].new_page(), room.frontend.url, pictures))
+        tab.page.goto(tab.url)
+        tab.page.get_by_label("Name").fill(name)
+        tab.page.get_by_label("Password").fill(password_of(name))
+        tab.page.get_by_role("button", name="Sign in").click()
+        tab.wait(READY)
+        button(tab).click()
+        panel(tab).wait_for()
+        return tab
+
+    yield let_in
+    for context in contexts:
+        context.close()
+    complaints = [complaint for tab in tabs for complaint in tab.complaints if complaint.is_of_this_extension]
+    # ComfyUI itself complains of a server that is away, through a function that this extension has wrapped.
+    assert not [complaint for complaint in complaints if "Failed to fetch" not in complaint.text]
+
+
+def button(tab: Interface) -> Locator:
+    """The icon in the side bar."""
+    return tab.page.locator(".side-tool-bar-container").get_by_role("button", name=re.compile("^My jobs|^Mes tâches"))
+
+
+def panel(tab: Interface) -> Locator:
+    return tab.page.locator(".cfm-jobs")
+
+
+def cards(tab: Interface, state: str) -> Locator:
+    return panel(tab).locator(f"li[data-state={state}]")
+
+
+def toasts(tab: Interface) -> Locator:
+    """Messages of this extension."""
+    return tab.page.locator(".cfm-toast")
+
+
+def banner(tab: Interface) -> Locator:
+    return tab.page.locator(".cfm-banner")
+
+
+def see(place: Locator, words: str | re.Pattern[str]) -> None:
+    expect(place).to_contain_text(words, timeout=PATIENCE)
+
+
+def image(prefix: str, color: int = 1) -> dict[str, Any]:
+    """A prompt that takes no time, as a script sends it."""
+    size = {"width": 64, "height": 64, "batch_size": 1}
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": {**size, "color": color}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": prefix}},
+    }
+
+
+def failing(text: str) -> dict[str, Any]:
+    return image("never") | {"1": {"class_type": "BrowserFailingPicture", "inputs": {"text": text}}}
+
+
+def run_slowly(tab: Interface, seconds: float, shade: int, prefix: str) -> None:
+    tab.load(graphs.slow(seconds, prefix=prefix, shade=shade), prefix)
+    tab.run()
+
+
+def test_a_newcomer_reads_what_to_do(enter: Enter) -> None:
+    tab = enter("ada")
+    see(panel(tab), "Press Run")
+    tab.picture("dark")
+    tab.page.get_by_role("button", name="Open the templates").click()
+    tab.page.get_by_role("dialog").first.wait_for()
+
+
+def test_a_job_is_seen_from_its_place_in_the_queue_to_its_picture(enter: Enter) -> None:
+    tab = enter("bob")
+    run_slowly(tab, 6, 10, "first")
+    run_slowly(tab, 1, 20, "second")
+    see(cards(tab, "running"), re.compile(r"Slow Picture: step \d+ of 24"))
+    see(cards(tab, "queued"), "Place 1 in the queue.")
+    bar = cards(tab, "running").get_by_role("progressbar", name="Progress of job")
+    expect(bar).to_have_js_property("max", 24)
+    expect(button(tab)).to_contain_text("2")
+    expect(button(tab)).to_have_attribute("aria-label", "My jobs: 2 wait or run")
+    tab.picture("1-running")
+    expect(cards(tab, "done")).to_have_count(2, timeout=PATIENCE)
+    for name in ("first_00001_.png", "second_00001_.png"):
+        tab.wait(
+            "name => { const [picture] = document.querySelectorAll(`.cfm-jobs img[alt='${name}']`);"
+            " return picture?.complete && picture.naturalWidth > 0; }",
+            name,
+        )
+    expect(button(tab)).not_to_contain_text(re.compile(r"\d"))
+    tab.picture("2-done")
+
+
+def test_a_job_is_cancelled_and_run_again_by_keyboard(enter: Enter) -> None:
+    tab = enter("cleo")
+    run_slowly(tab, 60, 30, "cancelled")
+    run_slowly(tab, 1, 40, "kept")
+    expect(cards(tab, "queued")).to_have_count(1, timeout=PATIENCE)
+    cards(tab, "running").get_by_role("button").focus()
+    tab.page.keyboard.press("Enter")
+    expect(cards(tab, "cancelled")).to_have_count(1, timeout=PATIENCE)
+    # The second runs now, so the list is there to go on from.
+    expect(tab.page.get_by_role("heading", name="Waiting and running")).to_be_focused()
+    expect(cards(tab, "done")).to_have_count(1, timeout=PATIENCE)
+    cards(tab, "done").get_by_role("button", name="Run again: job").focus()
+    tab.page.keyboard.press("Enter")
+    expect(cards(tab, "done")).to_have_count(2, timeout=PATIENCE)
+    tab.picture("end")
+
+
+def test_results_are_downloaded_one_by_one_and_all_at_once(enter: Enter, room: Pair) -> None:
+    tab = enter("dora")
+    script = script_of(room, "dora")
+    for number in range(23):
+        script.post("/prompt", {"prompt": image("result", number)})
+    expect(cards(tab, "done")).to_have_count(23, timeout=PATIENCE)
+    with tab.page.expect_download() as one:
+        tab.page.get_by_role("link", name="Download result_00007_.png").click()
+    assert one.value.suggested_filename == "result_00007_.png"
+    with tab.page.expect_download() as everything:
+        tab.page.get_by_role("link", name="Download all as a zip").click()
+    assert everything.value.suggested_filename == "results.zip"
+    with zipfile.ZipFile(everything.value.path()) as archive:
+        assert len(archive.namelist()) == 23
+    # What is older comes when it is asked for.
+    button(tab).click()
+    button(tab).click()
+    expect(cards(tab, "done")).to_have_count(20, timeout=PATIENCE)
+    tab.page.get_by_role("button", name="Show older jobs").click()
+    expect(cards(tab, "done")).to_have_count(23, timeout=PATIENCE)
+
+
+def test_only_failures_that_comfyui_does_not_show_are_told(enter: Enter, room: Pair) -> None:
+    tab = enter("emil")
+    tab.load(graphs.failing("the film is torn"), "failing")
+    tab.run()
+    see(cards(tab, "error"), "the film is torn")
+    tab.show_error()
+    tab.page.keyboard.press("Escape")
+    script_of(room, "emil").post("/prompt", {"prompt": failing("the lens is dirty")})
+    see(toasts(tab), "the lens is dirty")
+    expect(toasts(tab)).to_have_count(1)
+    expect(cards(tab, "error")).to_have_count(2)
+    tab.picture("end")
+
+
+def test_who_comes_back_is_told_what_is_done(enter: Enter, room: Pair) -> None:
+    tab = enter("emil")
+    done = cards(tab, "done")
+    before = done.count()
+    script_of(room, "emil").post("/prompt", {"prompt": image("seen")})
+    expect(done).to_have_count(before + 1, timeout=PATIENCE)
+    tab.page.evaluate(COMES_BACK, True)
+    for color in (1, 2):
+        script_of(room, "emil").post("/prompt", {"prompt": image("unseen", color)})
+    expect(done).to_have_count(before + 3, timeout=PATIENCE)
+    expect(toasts(tab)).to_have_count(0)
+    tab.page.evaluate(COMES_BACK, False)
+    see(toasts(tab), "2 jobs are done")
+
+
+def test_the_instructor_pauses_holds_and_speaks(enter: Enter, room: Pair) -> None:
+    tab = enter("finn")
+    act(room, "PATCH", "/comfyume/queue", {"paused": True})
+    see(toasts(tab), "The queue is paused")
+    job = script_of(room, "finn").post("/prompt", {"prompt": image("held")})["prompt_id"]
+    see(cards(tab, "queued"), "The queue is paused.")
+    act(room, "PATCH", "/comfyume/jobs", {"ids": [job], "held": True})
+    see(cards(tab, "queued"), "The instructor holds this job back.")
+    act(room, "POST", "/comfyume/messages", {"text": f"Lunch is at one. {NOT_A_NAME}"})
+    see(toasts(tab).last, f"Message from inesLunch is at one. {NOT_A_NAME}")
+    tab.picture("end")
+    act(room, "PATCH", "/comfyume/jobs", {"ids": [job], "held": False})
+    act(room, "PATCH", "/comfyume/queue", {"paused": False})
+    see(toasts(tab).last, "The queue goes on")
+    expect(cards(tab, "done")).to_have_count(1, timeout=PATIENCE)
+    assert tab.page.evaluate("window.taken") is None
+
+
+def test_names_are_text_and_the_page_keeps_its_shape(enter: Enter, room: Pair) -> None:
+    """In the dark, in the light, on a phone, and in another language."""
+    tab = enter("gwen", width=400)
+    script = script_of(room, "gwen")
+    script.post("/prompt", {"prompt": image(f"{NOT_A_NAME.replace(' ', '')}{'long' * 30}")})
+    script.post("/prompt", {"prompt": failing(f"{NOT_A_NAME} {'long' * 200}")})
+    expect(cards(tab, "done")).to_have_count(1, timeout=PATIENCE)
+    see(cards(tab, "error"), NOT_A_NAME)
+    graph = graphs.slow(60, prefix="named")
+    for node in graph["nodes"]:
+        node["title"] = NOT_A_NAME
+    tab.load(graph, "named")
+    tab.page.evaluate("() => void app.extensionManager.command.execute('Comfy.QueuePrompt')")
+    see(cards(tab, "running"), f"{NOT_A_NAME}: step")
+    for palette in ("dark", "light"):
+        tab.page.evaluate("name => app.extensionManager.setting.set('Comfy.ColorPalette', name)", palette)
+        tab.page.wait_for_timeout(300)
+        tab.picture(palette)
+        assert panel(tab).evaluate("panel => panel.scrollWidth <= panel.clientWidth")
+        assert panel(tab).evaluate("panel => panel.parentElement.scrollWidth <= panel.parentElement.clientWidth")
+    assert tab.page.evaluate("window.taken") is None
+    toasts(tab).get_by_role("button").click()
+    cards(tab, "running").get_by_role("button").click()
+    tab.page.evaluate("() => app.extensionManager.setting.set('Comfy.Locale', 'fr')")
+    tab.reload()
+    expect(button(tab)).to_have_attribute("aria-label", re.compile("^Mes tâches"))
+    tab.page.evaluate("() => app.extensionManager.setting.set('Comfy.Locale', 'en')")
+
+
+def test_a_lost_worker_is_told_to_who_waits_for_it(enter: Enter, room: Pair) -> None:
+    tab = enter("hugo")
+    room.worker.stop()
+    see(toasts(tab), "No GPU is there right now")
+    expect(banner(tab)).to_be_empty()
+    script_of(room, "hugo").post("/prompt", {"prompt": image("waiting")})
+    see(cards(tab, "queued"), "Waiting for a GPU: none is there right now.")
+    see(banner(tab), "No GPU is there right now. Your job starts as soon as one is.")
+    tab.picture("1-lost")
+    room.worker.start().wait_ready()
+    wait_until_known(room.frontend, 1, READY_SECONDS)
+    see(banner(tab), "A GPU is there again.")
+    tab.picture("2-back")
+    expect(cards(tab, "done")).to_have_count(1, timeout=PATIENCE)
+    expect(banner(tab)).to_be_empty(timeout=PATIENCE)
+
+
+def test_a_lost_frontend_is_told_once_and_its_jobs_are_there_when_it_is_back(enter: Enter, room: Pair) -> None:
+    tab = enter("hugo")
+    run_slowly(tab, 4, 50, "meanwhile")
+    expect(cards(tab, "running")).to_have_count(1, timeout=PATIENCE)
+    done = cards(tab, "done").count()
+    room.frontend.stop()
+    see(banner(tab), "The connection to the server is lost.")
+    # ComfyUI has a message of its own for this.
+    messages = tab.page.locator(".p-toast-message")
+    expect(messages).to_have_count(0)
+    tab.picture("1-lost")
+    room.frontend.start().wait_ready()
+    see(banner(tab), "The server is back.")
+    expect(messages).to_have_count(0)
+    expect(cards(tab, "done")).to_have_count(done + 1, timeout=PATIENCE)
+    expect(cards(tab, "running")).to_have_count(0)
+    tab.picture("2-back")
+
+
+def test_a_lost_store_is_told_until_it_is_back(enter: Enter, room: Pair) -> None:
+    tab = enter("hugo")
+    room.store.stop()
+    see(banner(tab), "The queue cannot be reached.")
+    tab.picture("1-lost")
+    room.store.start()
+    see(banner(tab), "The queue is back.")
+    script_of(room, "hugo").post("/prompt", {"prompt": image("after")})
+    see(cards(tab, "done").first, "after_00001_.png")

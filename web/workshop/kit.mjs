@@ -1,0 +1,91 @@
+// What every part of the panel has at hand: the page's tools, the words, and how figures are written.
+
+/** @type {Workshop.MakeKit} */
+export function kitOf(tools, word, board) {
+  const { app, element, toast } = tools;
+  const language = app.extensionManager.setting.get("Comfy.Locale") || "en";
+
+  /** @param {Intl.NumberFormatOptions} options */
+  function formatter(options) {
+    const format = new Intl.NumberFormat(language, options);
+    return (/** @type {number} */ value) => format.format(value);
+  }
+  const [seconds, minutes, hours] = ["second", "minute", "hour"].map((unit) =>
+    formatter({ style: "unit", unit, unitDisplay: "short", maximumFractionDigits: unit === "hour" ? 1 : 0 }),
+  );
+  const money = formatter({ minimumFractionDigits: 2, maximumFractionDigits: 2 });
+  const small = formatter({ maximumSignificantDigits: 2 });
+
+  /** @type {Workshop.Kit} */
+  const kit = {
+    ...tools,
+    word,
+    board,
+    language,
+    icon: (name) => element("i", { class: `pi pi-${name}`, "aria-hidden": "true" }),
+    button: (label, onclick, classes = "") =>
+      element("button", { type: "button", class: `cfm-button ${classes}`, onclick }, label),
+    iconButton(icon, label, onclick) {
+      const made = kit.button("", onclick, "cfw-icon");
+      made.replaceChildren(kit.icon(icon));
+      name(made, label);
+      return made;
+    },
+    async attempt(work) {
+      try {
+        return await work();
+      } catch (error) {
+        toast("error", word("failed"), error instanceof Error ? error.message : String(error));
+      }
+    },
+    short(span) {
+      if (span < 60) return seconds(Math.max(0, Math.round(span)));
+      return span < 6000 ? minutes(span / 60) : hours(span / 3600);
+    },
+    number: formatter({ maximumFractionDigits: 1 }),
+    cost: (value) => (value && value < 0.1 ? small : money)(value),
+    // The view sets these.
+    told() {},
+    go() {},
+    actions: /** @type {any} */ (null),
+  };
+  return kit;
+}
+
+/**
+ * Set a text where it is another: what has not changed is not read out again, and costs nothing.
+ *
+ * @type {(place: Element, text: string) => void}
+ */
+export function write(place, text) {
+  if (place.textContent !== text) place.textContent = text;
+}
+
+/**
+ * Like `write` for what a person or a file is called: where it is cut, the whole is shown where the mouse rests.
+ *
+ * @type {(place: HTMLElement, text: string) => void}
+ */
+export function writeName(place, text) {
+  if (place.title !== text) place.textContent = place.title = text;
+}
+
+/** @type {(control: HTMLElement, label: string) => void} */
+export function name(control, label) {
+  if (control.title !== label) control.title = control.ariaLabel = label;
+}
+
+/**
+ * Make these the children of an element, touching those alone that are elsewhere; the focus stays where it is.
+ *
+ * @type {(parent: Element, wanted: HTMLElement[]) => void}
+ */
+export function arrange(parent, wanted) {
+  const keep = new Set(/** @type {Element[]} */ (wanted));
+  const focused = /** @type {HTMLElement | null} */ (document.activeElement);
+  for (const child of [...parent.children]) if (!keep.has(child)) child.remove();
+  wanted.forEach((child, index) => {
+    if (parent.children[index] !== child) parent.insertBefore(child, parent.children[index]);
+  });
+  if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
+}

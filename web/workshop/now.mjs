@@ -1,0 +1,83 @@
+// What goes on: the workers, the queue, and what steers it.
+
+import { arrange, write } from "./kit.mjs";
+import { queueList } from "./queue.mjs";
+import { workerCard } from "./worker_card.mjs";
+
+const MODES = /** @type {const} */ (["fair", "round_robin", "fifo"]);
+/** Characters of a message to all. */
+const LONGEST = 500;
+
+/** @type {Workshop.MakeScrolled} */
+export function nowSection(kit, scroller) {
+  const { actions, board, button, client, element, word } = kit;
+  /** @type {Map<string, ReturnType<Workshop.MakeCard>>} */
+  const cards = new Map();
+  /** @type {string[]} */
+  let people = [];
+  let shownMode = "";
+  const queue = queueList(kit, scroller);
+  const message = messageForm(kit);
+
+  const pause = button("", () => actions.pause(!board.queue.paused));
+  const mode = element("select", { ariaLabel: word("mode") }, MODES.map((each) => new Option(word(`mode.${each}`), each)));
+  mode.addEventListener("change", () => actions.setMode(MODES[mode.selectedIndex]).then(draw));
+  const workers = element("ul", { class: "cfw-cards", "aria-label": word("workers") });
+  const root = element(
+    "div",
+    { class: "cfw-section" },
+    element("div", { class: "cfm-row" }, pause, message.opener),
+    message.form,
+    workers,
+    element("div", { class: "cfw-line" }, element("h3", {}, word("queue")), mode),
+    queue.root,
+  );
+
+  async function show() {
+    /** @type {Workshop.Person[]} */
+    const all = await client.get("/comfyume/people").catch(() => []);
+    people = all.map(({ user }) => user).sort((a, b) => a.localeCompare(b));
+  }
+
+  function draw() {
+    const { paused } = board.queue;
+    write(pause, word(paused ? "resume" : "pause"));
+    pause.classList.toggle("cfm-primary", paused);
+    if (mode !== document.activeElement || shownMode !== board.queue.mode) mode.value = shownMode = board.queue.mode;
+    for (const name of cards.keys()) if (!board.workers.has(name)) cards.delete(name);
+    for (const name of board.workers.keys()) {
+      if (!cards.has(name)) cards.set(name, workerCard(kit, name, () => people));
+      cards.get(name)?.update();
+    }
+    arrange(workers, [...cards].sort(([a], [b]) => a.localeCompare(b)).map(([, card]) => card.root));
+    queue.draw();
+  }
+
+  return { root, draw, show: () => void show(), dispose: queue.dispose };
+}
+
+/** @param {Workshop.Kit} kit */
+function messageForm({ actions, button, element, word }) {
+  const text = element("textarea", { maxLength: LONGEST, rows: 2, required: true, "aria-label": word("message") });
+  const send = element("button", { class: "cfm-button cfm-primary" }, word("message.send"));
+  const form = element("form", { class: "cfw-form" }, text, send);
+  const opener = button(word("message"), () => toggle(form.hidden === true));
+  toggle(false);
+
+  /** @param {boolean} isOpen */
+  function toggle(isOpen) {
+    form.hidden = !isOpen;
+    opener.ariaExpanded = String(isOpen);
+    if (isOpen) text.focus();
+  }
+
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const said = text.value.trim();
+    if (!said || !(await actions.say(said))) return;
+    text.value = "";
+    toggle(false);
+    opener.focus();
+  });
+  return { form, opener };
+}

@@ -1,0 +1,94 @@
+// Who is here, and what they have used.
+
+import { arrange, write } from "./kit.mjs";
+import { limitsForm } from "./limits.mjs";
+import { personTools } from "./person.mjs";
+
+/** Milliseconds between two questions for what people have used; asked when jobs have ended. */
+const PAUSE = 5000;
+
+/** @type {Workshop.MakeSection} */
+export function peopleSection(kit) {
+  const { attempt, board, client, element, word } = kit;
+  /** @type {Map<string, ReturnType<Workshop.MakePerson>>} */
+  const items = new Map();
+  /** @type {Workshop.Person[]} */
+  let people = [];
+  /** @type {Workshop.Limits | undefined} */
+  let usual;
+  let seen = 0;
+  let asked = 0;
+
+  const find = word("people.find");
+  const search = element("input", { type: "search", placeholder: find, ariaLabel: find, oninput: show });
+  const told = element("p", { class: "cfm-muted", role: "status" });
+  const everybody = element("details", { class: "cfw-card" }, element("summary", {}, word("limits.all")));
+  const list = element("ul", { class: "cfw-list", "aria-label": word("tab.people") });
+  const root = element("div", { class: "cfw-section" }, everybody, search, told, list);
+
+  async function load() {
+    asked = performance.now();
+    seen = board.ended;
+    const answers = await attempt(() => Promise.all([client.get("/comfyume/people"), client.get("/comfyume/limits")]));
+    if (!answers) return;
+    if (!usual) everybody.append(limitsForm(kit, "/comfyume/limits", answers[1], null, load));
+    [people, usual] = answers;
+    people.sort((a, b) => Number(b.here) - Number(a.here) || a.user.localeCompare(b.user));
+    show();
+  }
+
+  function show() {
+    const part = search.value.trim().toLowerCase();
+    const found = people.filter(({ user }) => user.toLowerCase().includes(part));
+    const here = found.filter((person) => person.here).length;
+    write(told, word(people.length ? "people.here" : "people.none", { here, all: found.length }));
+    const shown = found.map((person) => {
+      const item = items.get(person.user) ?? personItem(kit, person.user, (each) => personTools(kit, each, usual ?? each.limits, load));
+      items.set(person.user, item);
+      item.take(person);
+      return item.root;
+    });
+    arrange(list, shown);
+    draw();
+  }
+
+  function draw() {
+    if (seen !== board.ended && performance.now() - asked > PAUSE) load();
+    /** @type {Record<string, {queued: number, running: number}>} */
+    const busy = {};
+    for (const { user, state } of board.jobs.values()) (busy[user] ??= { queued: 0, running: 0 })[state]++;
+    for (const { user } of people) items.get(user)?.draw(busy[user]);
+  }
+
+  return { root, draw, show: () => void load() };
+}
+
+/** @type {Workshop.MakePerson} */
+function personItem({ element, format, number, short, word }, user, tools) {
+  let person = /** @type {Workshop.Person} */ ({ user });
+  const here = element("span", { class: "cfw-mark" });
+  const line = element("span", { class: "cfw-line" }, element("strong", { class: "cfw-name cfw-fill", title: user }, user), here);
+  const use = element("span", { class: "cfm-muted" });
+  const head = element("summary", {}, line, use);
+  const details = element("details", { class: "cfw-card" }, head);
+  details.addEventListener("toggle", () => details.replaceChildren(head, ...(details.open ? tools(person) : [])));
+
+  /** @param {Workshop.Person} next */
+  function take(next) {
+    person = next;
+    details.dataset.here = String(person.here);
+    const seen = person.last_seen ? word("person.seen", { time: format.moment(person.last_seen) }) : word("person.never");
+    write(here, person.here ? word("person.here") : seen);
+  }
+
+  function draw({ queued = 0, running = 0 } = {}) {
+    const { gpu_day, gpu_workshop, credits } = person.used;
+    const parts = [word("person.used", { day: short(gpu_day * 60), all: short(gpu_workshop * 60) })];
+    if (queued || running) parts.unshift(word("person.jobs", { queued, running }));
+    if (credits !== null) parts.push(word("person.credits", { credits: number(credits) }));
+    if (person.role === "instructor") parts.push(word("person.instructor"));
+    write(use, parts.join(" · "));
+  }
+
+  return { root: element("li", {}, details), take, draw };
+}

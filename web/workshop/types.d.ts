@@ -1,0 +1,268 @@
+// What the server tells the instructor's panel; only the type checker reads this file.
+
+declare namespace Workshop {
+  type Tools = typeof import("../js/tools.mjs").tools;
+  type Words = import("../js/words.mjs").Words;
+  type Level = "front" | "0" | "1" | "2" | "3";
+  type Board = import("./state.mjs").Board;
+  type Undo = () => Promise<unknown>;
+
+  /** What every part of the panel has at hand. */
+  interface Kit extends Tools {
+    word: Words;
+    board: Board;
+    /** Such as `en`. */
+    language: string;
+    /** One of PrimeIcons. */
+    icon(name: string): HTMLElement;
+    button(label: string, onclick: () => void, classes?: string): HTMLButtonElement;
+    /** A button that is a picture; its name is read out, and shown where the mouse rests. */
+    iconButton(icon: string, label: string, onclick: () => void): HTMLButtonElement;
+    /** Do what may fail, and say so; undefined then. */
+    attempt<T>(work: () => Promise<T>): Promise<T | undefined>;
+    /** Such as `12 min`, of seconds. */
+    short(seconds: number): string;
+    number(value: number): string;
+    cost(value: number): string;
+    /** What was done, and how to undo it. */
+    told(what: string, undo?: Undo): void;
+    actions: Actions;
+    /** Open a tab, perhaps for one person alone. */
+    go(section: string, user?: string): void;
+  }
+
+  /** What an instructor does; each tells of it, and how to undo it, or asks before. */
+  interface Actions {
+    hold(ids: string[], held: boolean): Promise<void>;
+    setLevel(ids: string[], level: Level): Promise<void>;
+    cancel(ids: string[]): Promise<void>;
+    pause(paused: boolean): Promise<void>;
+    setMode(mode: Queue["mode"]): Promise<void>;
+    drain(worker: string, drained: boolean): Promise<void>;
+    reserve(worker: string, user: string | null): Promise<void>;
+    /** Whether it was sent. */
+    say(text: string): Promise<boolean>;
+  }
+
+  /** One of a list's rows. */
+  interface Row {
+    root: HTMLElement;
+    update(index: number): void;
+  }
+
+  interface Rows {
+    /** Show these ids, in their order. */
+    draw(ids: string[]): void;
+    /** The id of the row that has the focus, or had it last. */
+    active(): string;
+    dispose(): void;
+  }
+
+  /** Rows of one `height` in pixels, each made when it is first seen. */
+  type MakeRows = (root: HTMLElement, scroller: HTMLElement, height: number, make: (id: string) => Row) => Rows;
+  /** The whole panel. */
+  interface View {
+    root: HTMLElement;
+    dispose(): void;
+  }
+
+  interface Charts {
+    show(series: Series): void;
+    /** Go on with what the board tells. */
+    tick(): void;
+    dispose(): void;
+  }
+
+  type MakeKit = (tools: Tools, word: Words, board: Board) => Kit;
+  type MakeView = (tools: Tools, word: Words) => View;
+  type MakeSection = (kit: Kit) => Section;
+  type MakeScrolled = (kit: Kit, scroller: HTMLElement) => Section & { dispose(): void };
+  /** `icons` of the tabs, by their names; `panel` is what they open. */
+  type MakeTabs = (
+    kit: Kit,
+    icons: Record<string, string>,
+    panel: HTMLElement,
+    opened: (name: string) => void,
+  ) => { root: HTMLElement; select(name: string): void };
+  /** `home` gets the focus when the bar goes with it. */
+  type MakeUndo = (kit: Kit, home: HTMLElement) => { root: HTMLElement; told: Kit["told"] };
+  type MakeJobRow = (kit: Kit, id: string, isSelected: () => boolean) => Row;
+  /** `people` for whom the worker can be kept. */
+  type MakeCard = (kit: Kit, worker: string, people: () => string[]) => { root: HTMLElement; update(): void };
+  type MakePerson = (
+    kit: Kit,
+    user: string,
+    tools: (person: Person) => HTMLElement[],
+  ) => { root: HTMLElement; take(person: Person): void; draw(jobs?: { queued: number; running: number }): void };
+  type MakePersonTools = (kit: Kit, person: Person, usual: Limits, changed: () => void) => HTMLElement[];
+  /** `usual` are the limits of all; no `person` means everybody. */
+  type MakeLimits = (
+    kit: Kit,
+    path: string,
+    usual: Limits,
+    person: Person | null,
+    changed: () => void,
+  ) => HTMLFormElement;
+  /** Each of the `rows` begins with what it is about. */
+  type MakeTable = (kit: Kit, caption: string, heads: string[], rows: string[][]) => HTMLElement;
+  type MakeCharts = (kit: Kit, place: HTMLElement) => Charts;
+
+  interface Job {
+    id: string;
+    user: string;
+    state: "queued" | "running";
+    number: number;
+    level: Level;
+    held: boolean;
+    submitted: number;
+    started: number | null;
+    starts_at: number | null;
+    /** Bytes of a GPU's memory. */
+    need: number | null;
+    why: "" | "no_worker" | "memory" | "paused" | "held" | "models" | "nodes";
+    /** What no worker has. */
+    lacks: string;
+    worker: string | null;
+    progress: { node: string; value: number; max: number } | null;
+  }
+
+  interface Device {
+    name: string;
+    /** Bytes. */
+    vram_total: number;
+    vram_free: number | null;
+    /** Percent. */
+    use: number | null;
+    /** Degrees Celsius. */
+    temperature: number | null;
+  }
+
+  interface Worker {
+    name: string;
+    state: "idle" | "busy" | "draining" | "lost";
+    host: string;
+    version: string;
+    job: string | null;
+    reserved_for: string | null;
+    drained: boolean;
+    /** Seconds for which it still counts as live. */
+    lease: number;
+    devices: Device[];
+    loaded: string[];
+    seen: number | null;
+    price_hour: number | null;
+  }
+
+  interface Queue {
+    mode: "fair" | "round_robin" | "fifo";
+    paused: boolean;
+    queued: number;
+    running: number;
+  }
+
+  interface Snapshot {
+    revision: number;
+    now: number;
+    store: boolean;
+    queue: Partial<Queue>;
+    workers: Worker[];
+    jobs: Job[];
+    order: string[];
+  }
+
+  interface Change {
+    revision: number;
+    now?: number;
+    store: boolean;
+    queue?: Queue;
+    workers?: { set?: Worker[]; gone?: string[] };
+    jobs?: { set?: Job[]; gone?: string[]; moved?: [string, number][]; order?: string[] };
+  }
+
+  /** Something that is wrong: a key of the words, and the values in it. */
+  interface Trouble {
+    key: string;
+    values: Record<string, string | number>;
+    /** Whether nothing goes on before somebody does something. */
+    isGrave: boolean;
+  }
+
+  /** What the panel shows in one of its tabs. */
+  interface Section {
+    root: HTMLElement;
+    /** Show what the board tells now; called once a frame at most, and only while the tab is shown. */
+    draw(): void;
+    /** The tab is shown, perhaps for one person alone. */
+    show?(user?: string): void;
+    dispose?(): void;
+  }
+
+  interface Limits {
+    per_person: number | null;
+    per_minute: number | null;
+    gpu_day: number | null;
+    gpu_workshop: number | null;
+    credits_hour: number | null;
+    disk: number | null;
+  }
+
+  interface Person {
+    user: string;
+    role: "participant" | "instructor";
+    here?: boolean;
+    last_seen?: number | null;
+    limits: Limits;
+    /** Names of the limits that are not those of all. */
+    own: string[];
+    used: { queued: number; gpu_day: number; gpu_workshop: number; booked: number; credits: number | null };
+  }
+
+  interface Template {
+    name: string;
+    title?: string;
+    missing: number;
+    files: { folder: string; file: string; url?: string; workers: string[] }[];
+  }
+
+  interface Sums {
+    jobs: number;
+    states: Record<string, number>;
+    files: number;
+    wait_p50: number | null;
+    wait_p95: number | null;
+    gpu_seconds: number;
+    cost: number | null;
+    cost_per_file: number | null;
+  }
+
+  interface HistoryJob {
+    job: string;
+    user: string;
+    state: string;
+    ended: number;
+    waited: number | null;
+    ran: number;
+    worker: string | null;
+    files: number;
+    cost: number | null;
+  }
+
+  interface History {
+    totals: Sums;
+    people: (Sums & { user: string })[];
+    workers: (Sums & { worker: string })[];
+    jobs: HistoryJob[];
+  }
+
+  type Column = (number | null)[];
+  interface Series {
+    at: number[];
+    queued: Column;
+    running: Column;
+    wait_p50: Column;
+    wait_p95: Column;
+    gpu_use: Column;
+    vram_used: Column;
+    vram_total: Column;
+  }
+}

@@ -1,0 +1,101 @@
+// One worker: how it does, what it runs, and what an instructor does with it.
+
+import { arrange, name, writeName } from "./kit.mjs";
+
+const GIB = 2 ** 30;
+const ICONS = { idle: "circle", busy: "play-circle", draining: "sign-out", lost: "exclamation-triangle" };
+
+/** @type {Workshop.MakeCard} */
+export function workerCard(kit, id, people) {
+  const { actions, board, element, format, icon, iconButton, number, short, word } = kit;
+  const worker = () => /** @type {Workshop.Worker} */ (board.workers.get(id));
+  const state = element("span", { class: "cfw-state" });
+  const devices = element("div", {});
+  const who = element("span", { class: "cfw-name cfw-fill" });
+  const cancel = iconButton("times", "-", () => actions.cancel([worker().job ?? ""]));
+  const progress = element("progress", {});
+  const running = element("div", {}, element("div", { class: "cfw-line" }, who, cancel), progress);
+  const note = element("span", { class: "cfw-name cfw-fill cfm-muted" });
+  const drain = iconButton("sign-out", "-", () => actions.drain(id, !worker().drained));
+  const owner = element("select", { "aria-label": word("worker.owner", { worker: id }) });
+  owner.addEventListener("change", () => actions.reserve(id, owner.value || null).then(update));
+  const root = element(
+    "li",
+    { class: "cfw-card" },
+    element("div", { class: "cfw-line" }, element("h4", { class: "cfw-name cfw-fill", title: id }, id), state, drain),
+    devices,
+    running,
+    element("div", { class: "cfw-line" }, note, owner),
+  );
+
+  function update() {
+    const told = worker();
+    if (root.dataset.state !== told.state) {
+      root.dataset.state = told.state;
+      state.replaceChildren(icon(ICONS[told.state]), word(`worker.${told.state}`));
+    }
+    arrange(devices, told.devices.map((device, index) => showDevice(device, devices.children[index])));
+    running.hidden = !told.job;
+    if (told.job) showJob(board.jobs.get(told.job));
+    writeName(note, notes(told));
+    const steer = word(told.drained ? "worker.undrain" : "worker.drain", { worker: id });
+    if (drain.title !== steer) drain.replaceChildren(icon(told.drained ? "sign-in" : "sign-out"));
+    name(drain, steer);
+    showOwner(told.reserved_for ?? "");
+  }
+
+  /** @param {string} user */
+  function showOwner(user) {
+    const names = ["", ...new Set([...(user ? [user] : []), ...people()])];
+    if (owner.options.length !== names.length) {
+      owner.replaceChildren(...names.map((each) => new Option(each ? word("worker.only", { user: each }) : word("worker.all"), each)));
+    }
+    if (owner.dataset.user !== user || owner !== document.activeElement) owner.value = owner.dataset.user = user;
+  }
+
+  /** @param {Workshop.Worker} told */
+  function notes({ state, lease, loaded }) {
+    const parts = [];
+    if (state !== "lost") parts.push(word("worker.lease", { time: short(lease) }));
+    if (loaded.length) parts.push(word("worker.models", { names: loaded.join(", ") }));
+    return parts.join(" · ");
+  }
+
+  /** @param {Workshop.Job | undefined} job */
+  function showJob(job) {
+    const { value = 0, max = 0 } = job?.progress ?? {};
+    const values = { user: job?.user ?? "", number: job?.number ?? "", value, max };
+    writeName(who, job ? word(max > 1 ? "worker.step" : "worker.job", values) : word("worker.some_job"));
+    name(progress, word("worker.progress", values));
+    name(cancel, word("job.cancel", values));
+    cancel.hidden = !job;
+    progress.max = max || 1;
+    if (max) progress.value = value;
+    else progress.removeAttribute("value");
+  }
+
+  /** @type {(device: Workshop.Device, there?: Element) => HTMLElement} */
+  function showDevice({ name: gpu, vram_total: total, vram_free: free, temperature, use }, there) {
+    const made = /** @type {HTMLElement} */ (there ?? newDevice());
+    const [figures, bar] = /** @type {HTMLElement[]} */ ([...made.children]);
+    const used = total - (free ?? 0);
+    const memory = free === null ? format.gib(total) : word("worker.vram", { used: number(used / GIB), total: format.gib(total) });
+    const parts = [memory];
+    if (use !== null) parts.push(word("worker.use", { use: number(use) }));
+    if (temperature !== null) parts.push(`${number(temperature)} °C`);
+    writeName(figures, [...parts, gpu].join(" · "));
+    const percent = Math.round((used / (total || 1)) * 100);
+    bar.hidden = free === null;
+    bar.ariaValueNow = String(percent);
+    /** @type {HTMLElement} */ (bar.firstElementChild).style.width = `${percent}%`;
+    return made;
+  }
+
+  function newDevice() {
+    const label = word("worker.memory", { worker: id });
+    const bar = element("div", { class: "cfw-meter", role: "meter", ariaLabel: label, ariaValueNow: "0" }, element("div", {}));
+    return element("div", {}, element("p", { class: "cfw-name" }), bar);
+  }
+
+  return { root, update };
+}
