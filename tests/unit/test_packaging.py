@@ -130,6 +130,8 @@ def test_the_wheel_holds_every_file_and_its_command_runs(tmp_path):
 def sources(tree: Path, pattern: str) -> list[Path]:
     found = (path.relative_to(tree) for path in tree.rglob(pattern))
     folders = {name.split(".")[1] for name in packages_in_tree() if "." in name} | {"web", "workflows", "locales"}
+    # What checks the page's modules is for whoever changes them.
+    found = (path for path in found if path.name != "jsconfig.json")
     return sorted(path for path in found if path.parts[0] in folders or (path.suffix == ".py" and len(path.parts) == 1))
 
 

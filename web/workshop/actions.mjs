@@ -2,7 +2,8 @@
 
 /** @type {(kit: Workshop.Kit) => Workshop.Actions} */
 export function actionsOf({ attempt, board, client, dialog, told, word }) {
-  const patch = (/** @type {string} */ path, /** @type {object} */ body) => client.send("PATCH", `/comfyume/${path}`, body);
+  /** @type {(path: string, body: object) => Promise<any>} */
+  const patch = (path, body) => client.send("PATCH", `/comfyume/${path}`, body);
 
   /** @type {(path: string, now: object, then: object, what: string) => Promise<void>} `then` is what it was before */
   async function change(path, now, then, what) {
@@ -33,7 +34,8 @@ export function actionsOf({ attempt, board, client, dialog, told, word }) {
     async cancel(ids) {
       const count = ids.length;
       const { user, number } = board.jobs.get(ids[0]) ?? {};
-      const text = count === 1 && user ? word("ask.cancel.of", { user, number: Number(number) }) : word("ask.cancel.text");
+      const isOne = count === 1 && user;
+      const text = isOne ? word("ask.cancel.of", { user, number: Number(number) }) : word("ask.cancel.text");
       const title = word("ask.cancel", { count });
       if (!(await dialog.ask({ title, text, action: word("ask.cancel.yes", { count }), danger: true }))) return;
       const answer = await attempt(() => client.send("POST", "/comfyume/jobs/cancel", { ids }));

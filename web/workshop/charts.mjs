@@ -20,14 +20,19 @@ const CHARTS = [
 
 /** @type {Workshop.MakeCharts} */
 export function chartsView(kit, place) {
-  const { board, element, number, short, word } = kit;
+  const { board, element, make, number, short, word } = kit;
   const clock = new Intl.DateTimeFormat(kit.language, { timeStyle: "short" });
   const time = (/** @type {number} */ at) => clock.format(at * 1000);
   /** @type {Workshop.Series | null} */
   let series = null;
 
   /** @type {Record<string, (value: number) => string>} */
-  const units = { queue: number, waits: short, use: (value) => `${number(value)} %`, memory: (value) => `${number(value)} GiB` };
+  const units = {
+    queue: number,
+    waits: short,
+    use: (value) => `${number(value)} %`,
+    memory: (value) => `${number(value)} GiB`,
+  };
   const style = element("link", { rel: "stylesheet", href: new URL("charts/uplot.css", import.meta.url).href });
   place.append(style);
   const charts = CHARTS.map(chart);
@@ -40,10 +45,10 @@ export function chartsView(kit, place) {
   /** @param {typeof CHARTS[number]} given */
   function chart({ id, keys, most }) {
     const unit = units[id];
-    const said = element("span", { class: "cfm-muted" });
+    const said = make("span", "cfm-muted");
     const signs = keys.map((_, index) => element("i", { class: `cfw-key cfw-key-${index}`, "aria-hidden": "true" }));
-    const legend = keys.map((key, index) => element("span", {}, signs[index], word(`chart.${key}`)));
-    const figure = element("figure", {}, element("h3", {}, word(`chart.${id}`)), element("figcaption", {}, legend, said));
+    const legend = keys.map((key, index) => make("span", "", signs[index], word(`chart.${key}`)));
+    const figure = make("figure", "", make("h3", "", word(`chart.${id}`)), make("figcaption", "", legend, said));
     place.append(figure);
     const ink = (/** @type {Element} */ of) => getComputedStyle(of).color;
     const axis = {
@@ -52,6 +57,7 @@ export function chartsView(kit, place) {
       ticks: { show: false },
       font: "11px sans-serif",
     };
+    const incrs = id === "waits" ? MARKS : undefined;
     const line = { width: 2, points: { show: false } };
     const plot = new uPlot(
       {
@@ -63,7 +69,7 @@ export function chartsView(kit, place) {
         scales: { y: { range: (_, __, top) => [0, most ?? Math.max(top * 1.1, 1)] } },
         axes: [
           { ...axis, size: 24, space: 60, incrs: MARKS.slice(3), values: (_, all) => all.map(time) },
-          { ...axis, size: 58, space: 28, incrs: id === "waits" ? MARKS : undefined, values: (_, all) => all.map(unit) },
+          { ...axis, size: 58, space: 28, incrs, values: (_, all) => all.map(unit) },
         ],
         series: [
           {},

@@ -11,12 +11,13 @@ const MOST_CHARTED = 24;
 const MOST_LISTED = 100;
 /** Milliseconds between two questions for sums; asked when jobs have ended. */
 const PAUSE = 5000;
+const KINDS = ["csv", "json"];
 /** Figures of some jobs together. */
 const SUMS = /** @type {const} */ (["jobs", "wait_p50", "wait_p95", "gpu_seconds", "cost", "cost_per_file"]);
 
 /** @type {Workshop.MakeSection} */
 export function historySection(kit) {
-  const { app, attempt, board, button, client, element, format, short, word } = kit;
+  const { app, attempt, board, button, client, element, make, format, short, word } = kit;
   let user = "";
   let seen = 0;
   let asked = 0;
@@ -26,16 +27,13 @@ export function historySection(kit) {
   const hours = PERIODS.map((each) => new Option(word(`history.hours.${each}`), String(each)));
   const period = element("select", { "aria-label": word("history.period"), onchange: load }, hours);
   const everybody = button("", () => only(""));
-  const links = ["csv", "json"].map((kind) => {
-    const link = element("a", { class: "cfm-button", download: "" }, kind.toUpperCase());
-    name(link, word(`history.${kind}`));
-    return link;
-  });
-  const totals = element("dl", { class: "cfw-totals" });
-  const drawn = element("div", { class: "cfw-charts" });
-  const tables = element("div", { class: "cfw-section" });
-  const controls = element("div", { class: "cfm-row" }, period, everybody, links);
-  const root = element("div", { class: "cfw-section" }, controls, totals, drawn, tables);
+  const links = KINDS.map((kind) => element("a", { class: "cfm-button", download: "" }, kind.toUpperCase()));
+  links.forEach((link, index) => name(link, word(`history.${KINDS[index]}`)));
+  const totals = make("dl", "cfw-totals");
+  const drawn = make("div", "cfw-charts");
+  const tables = make("div", "cfw-section");
+  const controls = make("div", "cfm-row", period, everybody, links);
+  const root = make("div", "cfw-section", controls, totals, drawn, tables);
 
   /** @param {string} [of] */
   function only(of) {
@@ -49,8 +47,7 @@ export function historySection(kit) {
     const to = Math.ceil(board.now());
     const span = Number(period.value);
     const query = new URLSearchParams({ from: String(to - span * 3600), to: String(to), ...(user && { user }) });
-    links[0].href = app.api.fileURL(`/comfyume/history.csv?${query}`);
-    links[1].href = app.api.fileURL(`/comfyume/history.json?${query}`);
+    links.forEach((link, index) => (link.href = app.api.fileURL(`/comfyume/history.${KINDS[index]}?${query}`)));
     everybody.hidden = !user;
     everybody.replaceChildren(kit.icon("times"), ` ${word("history.only", { user })}`);
     await attempt(async () => {
@@ -75,10 +72,14 @@ export function historySection(kit) {
     const ends = word("history.states", { done, failed: error + quarantined, cancelled });
     const shown = [...SUMS.map((key) => [key, figure(key, all[key])]), ["ends", ends]];
     totals.replaceChildren(
-      ...shown.map(([key, text]) => element("div", {}, element("dt", {}, word(`history.${key}`)), element("dd", {}, text))),
+      ...shown.map(([key, text]) => make("div", "", make("dt", "", word(`history.${key}`)), make("dd", "", text))),
     );
     const sums = (/** @type {"worker" | "user"} */ what, /** @type {any[]} */ of) =>
-      figures(`by_${what}`, [what, ...SUMS], of.map((each) => [each[what], ...SUMS.map((key) => figure(key, each[key]))]));
+      figures(
+        `by_${what}`,
+        [what, ...SUMS],
+        of.map((each) => [each[what], ...SUMS.map((key) => figure(key, each[key]))]),
+      );
     const last = jobs.slice(0, MOST_LISTED).map((job) => [
       job.user,
       word(`state.${job.state}`),

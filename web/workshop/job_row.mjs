@@ -7,13 +7,13 @@ const SOON = 5;
 
 /** @type {Workshop.MakeJobRow} */
 export function jobRow(kit, id, isSelected) {
-  const { actions, board, element, format, icon, iconButton, short, word } = kit;
+  const { actions, board, element, make, format, icon, iconButton, short, word } = kit;
   const cell = (/** @type {string} */ kind, /** @type {HTMLElement[]} */ ...inside) =>
     element("span", { role: "gridcell", class: `cfw-${kind}` }, inside);
 
   const place = cell("place");
-  const who = element("strong", { class: "cfw-name" });
-  const mark = element("span", { class: "cfw-mark" });
+  const who = make("strong", "cfw-name");
+  const mark = make("span", "cfw-mark");
   const waited = cell("waited");
   const why = cell("why");
   const front = iconButton("angle-double-up", "-", () => actions.setLevel([id], "front"));

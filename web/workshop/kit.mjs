@@ -23,6 +23,7 @@ export function kitOf(tools, word, board) {
     board,
     language,
     icon: (name) => element("i", { class: `pi pi-${name}`, "aria-hidden": "true" }),
+    make: (tag, classes, ...children) => element(tag, { class: classes || null }, ...children),
     button: (label, onclick, classes = "") =>
       element("button", { type: "button", class: `cfm-button ${classes}`, onclick }, label),
     iconButton(icon, label, onclick) {
@@ -53,7 +54,7 @@ export function kitOf(tools, word, board) {
 }
 
 /**
- * Set a text where it is another: what has not changed is not read out again, and costs nothing.
+ * Set a text where it is another: what has not changed is not read out again.
  *
  * @type {(place: Element, text: string) => void}
  */
@@ -62,7 +63,7 @@ export function write(place, text) {
 }
 
 /**
- * Like `write` for what a person or a file is called: where it is cut, the whole is shown where the mouse rests.
+ * The same for a name: where it is cut, the whole is shown where the mouse rests.
  *
  * @type {(place: HTMLElement, text: string) => void}
  */
@@ -76,7 +77,7 @@ export function name(control, label) {
 }
 
 /**
- * Make these the children of an element, touching those alone that are elsewhere; the focus stays where it is.
+ * Make these the children of an element, touching only those that are elsewhere, so that the focus stays.
  *
  * @type {(parent: Element, wanted: HTMLElement[]) => void}
  */

@@ -3,10 +3,10 @@
 const LIMITS = /** @type {const} */ (["per_person", "per_minute", "gpu_day", "gpu_workshop", "credits_hour", "disk"]);
 
 /** @type {Workshop.MakeLimits} */
-export function limitsForm({ attempt, client, element, number, told, word }, path, usual, person, changed) {
+export function limitsForm({ attempt, client, element, make, number, told, word }, path, usual, person, changed) {
   const fields = LIMITS.map(field);
-  const save = element("button", { class: "cfm-button" }, word("limits.save"));
-  const form = element("form", { class: "cfw-limits" }, fields.map(({ root }) => root), save);
+  const save = make("button", "cfm-button", word("limits.save"));
+  const form = make("form", "cfw-limits", fields.map(({ root }) => root), save);
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -35,11 +35,12 @@ export function limitsForm({ attempt, client, element, number, told, word }, pat
     const kinds = [new Option(none, "none"), new Option(word("limits.own"), "own")];
     if (person) kinds.unshift(new Option(common, "usual"));
     const kind = element("select", { ariaLabel: label }, kinds);
-    const amount = element("input", { type: "number", min: "0", step: "any", ariaLabel: word("limits.amount", { limit: label }) });
+    const ariaLabel = word("limits.amount", { limit: label });
+    const amount = element("input", { type: "number", min: "0", step: "any", ariaLabel });
     const show = () => (amount.hidden = !(amount.required = kind.value === "own"));
     kind.addEventListener("change", () => show() || amount.focus());
 
-    /** @param {typeof value} next */
+    /** @param {number | null | "usual"} next */
     function settle(next) {
       value = next;
       kind.value = next === "usual" ? next : next === null ? "none" : "own";
@@ -52,6 +53,6 @@ export function limitsForm({ attempt, client, element, number, told, word }, pat
       if (kind.value === "own") return amount.valueAsNumber;
       return kind.value === "none" ? null : /** @type {const} */ ("usual");
     }
-    return { root: element("div", {}, element("span", {}, label), kind, amount), limit, read, kept: () => value, settle };
+    return { root: make("div", "", make("span", "", label), kind, amount), limit, read, kept: () => value, settle };
   }
 }

@@ -1,9 +1,9 @@
 // Which files each template needs, and which workers have them.
 
 /** @type {Workshop.MakeSection} */
-export function modelsSection({ attempt, board, client, element, icon, word }) {
+export function modelsSection({ attempt, board, client, element, make, icon, word }) {
   const list = element("ul", { class: "cfw-list", "aria-label": word("tab.models") });
-  const root = element("div", { class: "cfw-section" }, element("p", { class: "cfm-muted" }, word("models.about")), list);
+  const root = make("div", "cfw-section", make("p", "cfm-muted", word("models.about")), list);
   const open = new Set();
   let known = "";
   const workers = () => board.live().map(({ name }) => name).sort();
@@ -18,25 +18,25 @@ export function modelsSection({ attempt, board, client, element, icon, word }) {
 
   /** @param {Workshop.Template} template */
   function templateItem({ name, title = name, missing, files }) {
-    const mark = element("span", { class: "cfw-mark" }, icon(missing ? "exclamation-triangle" : "check"));
+    const mark = make("span", "cfw-mark", icon(missing ? "exclamation-triangle" : "check"));
     mark.append(missing ? word("models.missing", { count: missing }) : word("models.complete"));
-    const line = element("span", { class: "cfw-line" }, element("strong", { class: "cfw-name cfw-fill", title }, title), mark);
-    const body = files.length ? element("ul", {}, files.map(fileItem)) : element("p", {}, word("models.no_files"));
-    const details = element("details", { class: "cfw-card", open: open.has(name) }, element("summary", {}, line), body);
+    const line = make("span", "cfw-line", element("strong", { class: "cfw-name cfw-fill", title }, title), mark);
+    const body = files.length ? make("ul", "", files.map(fileItem)) : make("p", "", word("models.no_files"));
+    const details = element("details", { class: "cfw-card", open: open.has(name) }, make("summary", "", line), body);
     details.addEventListener("toggle", () => (details.open ? open.add(name) : open.delete(name)));
     details.dataset.missing = String(missing);
-    return element("li", {}, details);
+    return make("li", "", details);
   }
 
   /** @param {Workshop.Template["files"][number]} file */
   function fileItem({ folder, file, workers: have }) {
     const title = folder ? `${folder}/${file}` : file;
     const where = workers().every((each) => have.includes(each)) ? "models.everywhere" : "models.on";
-    return element(
+    return make(
       "li",
-      {},
+      "",
       element("p", { class: "cfw-name", title }, icon(have.length ? "check" : "times-circle"), ` ${title}`),
-      element("p", { class: "cfm-muted" }, word(have.length ? where : "models.nowhere", { workers: have.join(", ") })),
+      make("p", "cfm-muted", word(have.length ? where : "models.nowhere", { workers: have.join(", ") })),
     );
   }
 

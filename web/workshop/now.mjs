@@ -10,7 +10,7 @@ const LONGEST = 500;
 
 /** @type {Workshop.MakeScrolled} */
 export function nowSection(kit, scroller) {
-  const { actions, board, button, client, element, word } = kit;
+  const { actions, board, button, client, element, make, word } = kit;
   /** @type {Map<string, ReturnType<Workshop.MakeCard>>} */
   const cards = new Map();
   /** @type {string[]} */
@@ -20,16 +20,15 @@ export function nowSection(kit, scroller) {
   const message = messageForm(kit);
 
   const pause = button("", () => actions.pause(!board.queue.paused));
-  const mode = element("select", { ariaLabel: word("mode") }, MODES.map((each) => new Option(word(`mode.${each}`), each)));
+  const modes = MODES.map((each) => new Option(word(`mode.${each}`), each));
+  const mode = element("select", { ariaLabel: word("mode") }, modes);
   mode.addEventListener("change", () => actions.setMode(MODES[mode.selectedIndex]).then(draw));
   const workers = element("ul", { class: "cfw-cards", "aria-label": word("workers") });
-  const root = element(
-    "div",
-    { class: "cfw-section" },
-    element("div", { class: "cfm-row" }, pause, message.opener),
+  const root = make("div", "cfw-section",
+    make("div", "cfm-row", pause, message.opener),
     message.form,
     workers,
-    element("div", { class: "cfw-line" }, element("h3", {}, word("queue")), mode),
+    make("div", "cfw-line", make("h3", "", word("queue")), mode),
     queue.root,
   );
 
@@ -57,10 +56,10 @@ export function nowSection(kit, scroller) {
 }
 
 /** @param {Workshop.Kit} kit */
-function messageForm({ actions, button, element, word }) {
+function messageForm({ actions, button, element, make, word }) {
   const text = element("textarea", { maxLength: LONGEST, rows: 2, required: true, "aria-label": word("message") });
-  const send = element("button", { class: "cfm-button cfm-primary" }, word("message.send"));
-  const form = element("form", { class: "cfw-form" }, text, send);
+  const send = make("button", "cfm-button cfm-primary", word("message.send"));
+  const form = make("form", "cfw-form", text, send);
   const opener = button(word("message"), () => toggle(form.hidden === true));
   toggle(false);
 

@@ -1,5 +1,7 @@
 // The tab "Workshop" in ComfyUI's side bar; what it shows is loaded when it is opened.
 
+const PARTS = ["kit", "state", "now", "queue", "rows", "job_row", "worker_card", "actions", "tabs", "trouble", "undo"];
+
 /** @param {Workshop.Tools} tools */
 export async function start(tools) {
   const word = await tools.words("workshop");
@@ -11,7 +13,9 @@ export async function start(tools) {
   /** @param {HTMLElement} container */
   async function render(container) {
     place = container;
-    const { workshopView } = await import("./view.mjs");
+    // All at once: one after the other names the next.
+    const parts = PARTS.map((part) => import(`./${part}.mjs`));
+    const [{ workshopView }] = await Promise.all([import("./view.mjs"), ...parts]);
     // It may have been closed meanwhile, or drawn elsewhere.
     if (place !== container) return;
     view ??= workshopView(tools, word);

@@ -9,7 +9,7 @@ const PAUSE = 5000;
 
 /** @type {Workshop.MakeSection} */
 export function peopleSection(kit) {
-  const { attempt, board, client, element, word } = kit;
+  const { attempt, board, client, element, make, word } = kit;
   /** @type {Map<string, ReturnType<Workshop.MakePerson>>} */
   const items = new Map();
   /** @type {Workshop.Person[]} */
@@ -22,9 +22,12 @@ export function peopleSection(kit) {
   const find = word("people.find");
   const search = element("input", { type: "search", placeholder: find, ariaLabel: find, oninput: show });
   const told = element("p", { class: "cfm-muted", role: "status" });
-  const everybody = element("details", { class: "cfw-card" }, element("summary", {}, word("limits.all")));
+  const everybody = make("details", "cfw-card", make("summary", "", word("limits.all")));
   const list = element("ul", { class: "cfw-list", "aria-label": word("tab.people") });
-  const root = element("div", { class: "cfw-section" }, everybody, search, told, list);
+  const root = make("div", "cfw-section", everybody, search, told, list);
+
+  /** @param {Workshop.Person} person */
+  const tools = (person) => personTools(kit, person, usual ?? person.limits, load);
 
   async function load() {
     asked = performance.now();
@@ -43,7 +46,7 @@ export function peopleSection(kit) {
     const here = found.filter((person) => person.here).length;
     write(told, word(people.length ? "people.here" : "people.none", { here, all: found.length }));
     const shown = found.map((person) => {
-      const item = items.get(person.user) ?? personItem(kit, person.user, (each) => personTools(kit, each, usual ?? each.limits, load));
+      const item = items.get(person.user) ?? personItem(kit, person.user, tools);
       items.set(person.user, item);
       item.take(person);
       return item.root;
@@ -64,20 +67,21 @@ export function peopleSection(kit) {
 }
 
 /** @type {Workshop.MakePerson} */
-function personItem({ element, format, number, short, word }, user, tools) {
+function personItem({ element, make, format, number, short, word }, user, tools) {
   let person = /** @type {Workshop.Person} */ ({ user });
-  const here = element("span", { class: "cfw-mark" });
-  const line = element("span", { class: "cfw-line" }, element("strong", { class: "cfw-name cfw-fill", title: user }, user), here);
-  const use = element("span", { class: "cfm-muted" });
-  const head = element("summary", {}, line, use);
-  const details = element("details", { class: "cfw-card" }, head);
+  const here = make("span", "cfw-mark");
+  const line = make("span", "cfw-line", element("strong", { class: "cfw-name cfw-fill", title: user }, user), here);
+  const use = make("span", "cfm-muted");
+  const head = make("summary", "", line, use);
+  const details = make("details", "cfw-card", head);
   details.addEventListener("toggle", () => details.replaceChildren(head, ...(details.open ? tools(person) : [])));
 
   /** @param {Workshop.Person} next */
   function take(next) {
     person = next;
     details.dataset.here = String(person.here);
-    const seen = person.last_seen ? word("person.seen", { time: format.moment(person.last_seen) }) : word("person.never");
+    const { last_seen: last } = person;
+    const seen = last ? word("person.seen", { time: format.moment(last) }) : word("person.never");
     write(here, person.here ? word("person.here") : seen);
   }
 
@@ -90,5 +94,5 @@ function personItem({ element, format, number, short, word }, user, tools) {
     write(use, parts.join(" · "));
   }
 
-  return { root: element("li", {}, details), take, draw };
+  return { root: make("li", "", details), take, draw };
 }

@@ -4,20 +4,20 @@ import { limitsForm } from "./limits.mjs";
 
 /** @type {Workshop.MakePersonTools} */
 export function personTools(kit, person, usual, changed) {
-  const { attempt, button, client, dialog, element, number, told, word } = kit;
+  const { attempt, button, client, dialog, element, make, number, told, word } = kit;
   const { user } = person;
   const path = `/comfyume/people/${encodeURIComponent(user)}`;
 
   const placeholder = word("credits.amount");
   const amount = element("input", { type: "number", step: "any", required: true, placeholder, ariaLabel: placeholder });
-  const credits = element("form", { class: "cfm-row" }, amount, element("button", { class: "cfm-button" }, word("credits.give")));
+  const credits = make("form", "cfm-row", amount, make("button", "cfm-button", word("credits.give")));
   credits.addEventListener("submit", async (event) => {
     event.preventDefault();
     const value = amount.valueAsNumber;
     const name = `panel-${Date.now()}-${Math.random().toString(36).slice(2)}`;
     // The same grant again changes nothing, so that it may be asked for twice.
     const give = (/** @type {number} */ sum) =>
-      client.send("POST", `${path}/credits`, { credits: sum, grant: sum === value ? name : `${name}-back` }).then(changed);
+      client.send("POST", `${path}/credits`, { credits: sum, grant: `${name}${Math.sign(sum)}` }).then(changed);
     if ((await attempt(() => give(value).then(() => true))) !== true) return;
     amount.value = "";
     told(word("did.granted", { user, credits: number(value) }), () => give(-value));
@@ -25,22 +25,24 @@ export function personTools(kit, person, usual, changed) {
 
   const secret = element("div", { class: "cfm-row", role: "status" });
   async function resetPassword() {
-    const question = { title: word("password.ask"), text: word("password.text", { user }), action: word("password.yes") };
-    if (!(await dialog.ask({ ...question, danger: true }))) return;
+    const [title, action] = [word("password.ask"), word("password.yes")];
+    if (!(await dialog.ask({ title, text: word("password.text", { user }), action, danger: true }))) return;
     const answer = await attempt(() => client.send("POST", `${path}/password`));
     if (!answer) return;
-    const shown = element("input", { value: answer.password, readOnly: true, ariaLabel: word("password.new", { user }) });
+    const ariaLabel = word("password.new", { user });
+    const shown = element("input", { value: answer.password, readOnly: true, ariaLabel });
     const copy = button(word("password.copy"), async () => {
       shown.select();
       // Pages without TLS have no clipboard of their own.
       await (navigator.clipboard?.writeText(shown.value) ?? document.execCommand("copy"));
       copy.replaceChildren(word("password.copied"));
     });
-    secret.replaceChildren(element("p", {}, word("password.once", { user })), shown, copy);
+    secret.replaceChildren(make("p", "", word("password.once", { user })), shown, copy);
     shown.select();
   }
 
   const history = button(word("person.history"), () => kit.go("history", user));
   const reset = button(word("password.reset"), resetPassword, "cfm-danger");
-  return [element("div", { class: "cfm-row" }, history, reset), secret, credits, limitsForm(kit, `${path}/limits`, usual, person, changed)];
+  const limits = limitsForm(kit, `${path}/limits`, usual, person, changed);
+  return [make("div", "cfm-row", history, reset), secret, credits, limits];
 }

@@ -10,7 +10,7 @@ const LEVELS = /** @type {const} */ (["front", "0", "1", "2", "3"]);
 
 /** @type {Workshop.MakeScrolled} */
 export function queueList(kit, scroller) {
-  const { actions, board, button, element, word } = kit;
+  const { actions, board, button, element, make, word } = kit;
   /** @type {Set<string>} */
   const selected = new Set();
   let last = "";
@@ -18,7 +18,7 @@ export function queueList(kit, scroller) {
   const chosen = () => board.order.filter((id) => selected.has(id));
   const all = element("input", { type: "checkbox", ariaLabel: word("queue.all") });
   all.addEventListener("change", () => select(board.order, all.checked));
-  const count = element("span", {});
+  const count = make("span", "");
   const levels = LEVELS.map((each) => new Option(word(`level.${each}`), each));
   const level = element("select", { ariaLabel: word("queue.level") }, new Option(word("queue.level"), ""), levels);
   level.addEventListener("change", () => {
@@ -33,11 +33,11 @@ export function queueList(kit, scroller) {
     level,
     button(word("queue.cancel"), () => actions.cancel(chosen()), "cfm-danger"),
   );
-  const bar = element("div", { class: "cfw-bar cfm-row" }, element("label", { class: "cfw-fill" }, all, count), tools);
+  const bar = make("div", "cfw-bar cfm-row", make("label", "cfw-fill", all, count), tools);
   const grid = element("div", { ariaLabel: word("queue.label"), ariaMultiSelectable: "true", onclick: click });
   grid.addEventListener("keydown", press);
-  const empty = element("p", { class: "cfm-muted" }, word("queue.empty"));
-  const root = element("div", {}, bar, grid, empty);
+  const empty = make("p", "cfm-muted", word("queue.empty"));
+  const root = make("div", "", bar, grid, empty);
   const rows = rowList(grid, scroller, ROW, (id) => jobRow(kit, id, () => selected.has(id)));
 
   /** @type {(ids: string[], isOn: boolean) => void} */
@@ -76,7 +76,7 @@ export function queueList(kit, scroller) {
   function draw() {
     for (const id of selected) if (board.jobs.get(id)?.state !== "queued") selected.delete(id);
     const total = board.order.length;
-    write(count, selected.size ? word("queue.count", { count: selected.size }) : word("queue.waiting", { count: total }));
+    write(count, word(selected.size ? "queue.count" : "queue.waiting", { count: selected.size || total }));
     all.checked = selected.size === total;
     all.indeterminate = selected.size > 0 && !all.checked;
     tools.hidden = !selected.size;

@@ -1,12 +1,9 @@
-// A long list of rows of one height, of which the document holds those that can be seen. Rows are walked by the arrow
-// keys; those that move in the list keep their element, and so the focus.
+// A long list of rows of one height, of which the document holds those that can be seen; arrow keys walk through it.
 
 import { arrange } from "./kit.mjs";
 
 /** Rows above and below what is seen. */
 const MARGIN = 4;
-/** Rows that a page key goes. */
-const PAGE = 8;
 
 /** @type {Workshop.MakeRows} */
 export function rowList(root, scroller, height, make) {
@@ -65,7 +62,7 @@ export function rowList(root, scroller, height, make) {
   root.addEventListener("keydown", (event) => {
     const at = ids.indexOf(active);
     /** @type {Record<string, number>} */
-    const goals = { ArrowUp: at - 1, ArrowDown: at + 1, PageUp: at - PAGE, PageDown: at + PAGE, Home: 0, End: Infinity };
+    const goals = { ArrowUp: at - 1, ArrowDown: at + 1, PageUp: at - 8, PageDown: at + 8, Home: 0, End: Infinity };
     if (!(event.key in goals)) return;
     event.preventDefault();
     event.stopPropagation();

@@ -1,12 +1,12 @@
 // A row of tabs for keyboard, mouse and screen reader (the ARIA pattern of tabs that open as one walks over them).
 
 /** @type {Workshop.MakeTabs} */
-export function tabRow({ element, icon, word }, icons, panel, opened) {
+export function tabRow({ element, make, icon, word }, icons, panel, opened) {
   panel.id = "cfw-panel";
   panel.role = "tabpanel";
   const names = Object.keys(icons);
   const tabs = names.map((name) => {
-    const text = element("span", {}, word(`tab.${name}`));
+    const text = make("span", "", word(`tab.${name}`));
     const made = element("button", { type: "button", role: "tab", id: `cfw-${name}`, onclick: () => select(name) });
     made.append(icon(icons[name]), text);
     made.setAttribute("aria-controls", panel.id);

@@ -35,7 +35,7 @@ export function troubles(board) {
 
 /** @param {Workshop.Board} board */
 function stuckJobs({ jobs, order }) {
-  /** @type {Map<string, {why: string, lacks: string, need: number, count: number}>} */
+  /** @type {Map<string, Workshop.Stuck>} */
   const kinds = new Map();
   for (const id of order) {
     const { why = "", lacks = "", need } = jobs.get(id) ?? {};

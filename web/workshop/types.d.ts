@@ -2,6 +2,7 @@
 
 declare namespace Workshop {
   type Tools = typeof import("../js/tools.mjs").tools;
+  type Child = import("../js/elements.mjs").Child;
   type Words = import("../js/words.mjs").Words;
   type Level = "front" | "0" | "1" | "2" | "3";
   type Board = import("./state.mjs").Board;
@@ -13,6 +14,12 @@ declare namespace Workshop {
     board: Board;
     /** Such as `en`. */
     language: string;
+    /** An element that has no other properties than its classes. */
+    make<Tag extends keyof HTMLElementTagNameMap>(
+      tag: Tag,
+      classes: string,
+      ...children: (Child | Child[])[]
+    ): HTMLElementTagNameMap[Tag];
     /** One of PrimeIcons. */
     icon(name: string): HTMLElement;
     button(label: string, onclick: () => void, classes?: string): HTMLButtonElement;
@@ -186,6 +193,9 @@ declare namespace Workshop {
     /** Whether nothing goes on before somebody does something. */
     isGrave: boolean;
   }
+
+  /** Jobs that no worker can run for the same reason; `need` is the least of theirs. */
+  type Stuck = { why: string; lacks: string; need: number; count: number };
 
   /** What the panel shows in one of its tabs. */
   interface Section {

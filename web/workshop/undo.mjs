@@ -6,16 +6,16 @@ import { write } from "./kit.mjs";
 const LIFE = 30_000;
 
 /** @type {Workshop.MakeUndo} */
-export function undoBar({ attempt, button, element, iconButton, word }, home) {
+export function undoBar({ attempt, button, element, make, iconButton, word }, home) {
   /** @type {Workshop.Undo | undefined} */
   let way;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
-  // Always there: what comes together with its text is not read out by every screen reader.
+  // Always there, or not every screen reader reads it out.
   const text = element("span", { role: "status", class: "cfw-fill" });
   const back = button(word("undo"), undo, "cfm-primary");
   const close = iconButton("times", word("close"), () => told(""));
-  const root = element("div", { class: "cfw-undo" }, text, back, close);
+  const root = make("div", "cfw-undo", text, back, close);
   told("");
 
   /** @type {Workshop.Kit["told"]} */

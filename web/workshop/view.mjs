@@ -16,7 +16,7 @@ const ICONS = { now: "bolt", people: "users", models: "box", history: "chart-lin
 export function workshopView(tools, word) {
   const board = new Board();
   const kit = kitOf(tools, word, board);
-  const { element, format } = kit;
+  const { element, make, format } = kit;
   const panel = element("div", { class: "cfw-panel", tabIndex: -1 });
   const undo = undoBar(kit, panel);
   kit.told = undo.told;
@@ -33,7 +33,7 @@ export function workshopView(tools, word) {
 
   const lines = element("div", { class: "cfw-lines", role: "status", tabIndex: 0 });
   const tabs = tabRow(kit, ICONS, panel, open);
-  const root = element("div", { class: "cfm cfm-workshop" }, lines, tabs.root, panel, undo.root);
+  const root = make("div", "cfm cfm-workshop", lines, tabs.root, panel, undo.root);
 
   /** @param {string} name */
   async function load(name) {
@@ -76,12 +76,14 @@ export function workshopView(tools, word) {
 
   function drawLines() {
     const found = troubles(board);
-    const told = found.map(({ key, values, isGrave }) => [isGrave ? "times-circle" : "exclamation-triangle", sentence(key, values)]);
-    if (!told.length) told.push(["check-circle", word("well", { queued: board.order.length, running: board.jobs.size - board.order.length })]);
+    const signs = ["exclamation-triangle", "times-circle"];
+    const told = found.map(({ key, values, isGrave }) => [signs[Number(isGrave)], sentence(key, values)]);
+    const queued = board.order.length;
+    if (!told.length) told.push(["check-circle", word("well", { queued, running: board.jobs.size - queued })]);
     root.dataset.mood = found.some(({ isGrave }) => isGrave) ? "grave" : found.length ? "warn" : "well";
     while (lines.children.length > told.length) lines.lastElementChild?.remove();
     told.forEach(([icon, text], index) => {
-      const line = lines.children[index] ?? lines.appendChild(element("p", {}, kit.icon(""), element("span", {})));
+      const line = lines.children[index] ?? lines.appendChild(make("p", "", kit.icon(""), make("span", "")));
       line.children[0].className = `pi pi-${icon}`;
       write(line.children[1], text);
     });

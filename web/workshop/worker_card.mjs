@@ -7,25 +7,25 @@ const ICONS = { idle: "circle", busy: "play-circle", draining: "sign-out", lost:
 
 /** @type {Workshop.MakeCard} */
 export function workerCard(kit, id, people) {
-  const { actions, board, element, format, icon, iconButton, number, short, word } = kit;
+  const { actions, board, element, make, format, icon, iconButton, number, short, word } = kit;
   const worker = () => /** @type {Workshop.Worker} */ (board.workers.get(id));
-  const state = element("span", { class: "cfw-state" });
-  const devices = element("div", {});
-  const who = element("span", { class: "cfw-name cfw-fill" });
+  const state = make("span", "cfw-state");
+  const devices = make("div", "");
+  const who = make("span", "cfw-name cfw-fill");
   const cancel = iconButton("times", "-", () => actions.cancel([worker().job ?? ""]));
-  const progress = element("progress", {});
-  const running = element("div", {}, element("div", { class: "cfw-line" }, who, cancel), progress);
-  const note = element("span", { class: "cfw-name cfw-fill cfm-muted" });
+  const progress = make("progress", "");
+  const running = make("div", "", make("div", "cfw-line", who, cancel), progress);
+  const note = make("span", "cfw-name cfw-fill cfm-muted");
   const drain = iconButton("sign-out", "-", () => actions.drain(id, !worker().drained));
   const owner = element("select", { "aria-label": word("worker.owner", { worker: id }) });
   owner.addEventListener("change", () => actions.reserve(id, owner.value || null).then(update));
-  const root = element(
+  const root = make(
     "li",
-    { class: "cfw-card" },
-    element("div", { class: "cfw-line" }, element("h4", { class: "cfw-name cfw-fill", title: id }, id), state, drain),
+    "cfw-card",
+    make("div", "cfw-line", element("h4", { class: "cfw-name cfw-fill", title: id }, id), state, drain),
     devices,
     running,
-    element("div", { class: "cfw-line" }, note, owner),
+    make("div", "cfw-line", note, owner),
   );
 
   function update() {
@@ -48,7 +48,9 @@ export function workerCard(kit, id, people) {
   function showOwner(user) {
     const names = ["", ...new Set([...(user ? [user] : []), ...people()])];
     if (owner.options.length !== names.length) {
-      owner.replaceChildren(...names.map((each) => new Option(each ? word("worker.only", { user: each }) : word("worker.all"), each)));
+      const [all, ...others] = names.map((each) => new Option(word("worker.only", { user: each }), each));
+      all.text = word("worker.all");
+      owner.replaceChildren(all, ...others);
     }
     if (owner.dataset.user !== user || owner !== document.activeElement) owner.value = owner.dataset.user = user;
   }
@@ -79,7 +81,8 @@ export function workerCard(kit, id, people) {
     const made = /** @type {HTMLElement} */ (there ?? newDevice());
     const [figures, bar] = /** @type {HTMLElement[]} */ ([...made.children]);
     const used = total - (free ?? 0);
-    const memory = free === null ? format.gib(total) : word("worker.vram", { used: number(used / GIB), total: format.gib(total) });
+    const size = format.gib(total);
+    const memory = free === null ? size : word("worker.vram", { used: number(used / GIB), total: size });
     const parts = [memory];
     if (use !== null) parts.push(word("worker.use", { use: number(use) }));
     if (temperature !== null) parts.push(`${number(temperature)} °C`);
@@ -93,8 +96,8 @@ export function workerCard(kit, id, people) {
 
   function newDevice() {
     const label = word("worker.memory", { worker: id });
-    const bar = element("div", { class: "cfw-meter", role: "meter", ariaLabel: label, ariaValueNow: "0" }, element("div", {}));
-    return element("div", {}, element("p", { class: "cfw-name" }), bar);
+    const bar = element("div", { class: "cfw-meter", role: "meter", ariaLabel: label }, make("div", ""));
+    return make("div", "", make("p", "cfw-name"), bar);
   }
 
   return { root, update };
