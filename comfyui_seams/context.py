@@ -77,6 +77,7 @@ class Visit:
         remaining: how many of the person's jobs have not ended.
         interrupt_target: the one job that ``/interrupt`` names, if it names one.
         webhook: where the end of the prompt is to be told, as it was sent; None for nowhere.
+        name: of the workflow that the prompt was made of, as it was sent; empty where nobody has told.
         order: ``back``, ``front`` or the number that ``/prompt`` asked for.
         changes: what the handler asked to change, in order.
         is_large: whether the request's prompt takes long to look at.
@@ -94,6 +95,7 @@ class Visit:
     remaining: int = 0
     interrupt_target: str | None = None
     webhook: Any = None
+    name: Any = ""
     order: Literal["back", "front"] | float = "back"
     changes: list[Change] = field(default_factory=list)
     is_large: bool = False

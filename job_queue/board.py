@@ -14,12 +14,14 @@ class BoardJob:
     """A job that has not ended. Moments are Unix seconds.
 
     Attributes:
+        name: of its workflow; empty where nobody has told.
         started: when a worker claimed it.
         worker: which has it.
     """
 
     job_id: str
     user: str
+    name: str
     is_running: bool
     number: float
     level: Level
@@ -36,6 +38,7 @@ class BoardJob:
         return cls(
             job_id,
             fields["user"],
+            fields.get("name", ""),
             is_running,
             plain_number(fields["number"]),
             fields.get("level", "2"),  # type: ignore[arg-type] # the scripts write no other

@@ -64,6 +64,7 @@ class Submission:
         memory: what the graph tells of the memory that it takes.
         disk: bytes that the person's files take; None if nobody has counted.
         webhook: address to which its end is told; empty for none.
+        name: of its workflow; empty where nobody has told.
     """
 
     job_id: str
@@ -78,6 +79,7 @@ class Submission:
     memory: MemoryNeed = MemoryNeed()
     disk: int | None = None
     webhook: str = ""
+    name: str = ""
 
     def arguments(self) -> list[bytes | str]:
         """The arguments of ``submit.lua``, made once.
@@ -109,6 +111,7 @@ class Submission:
             "" if self.memory.estimate is None else str(self.memory.estimate),
             "" if self.disk is None else str(self.disk),
             self.webhook,
+            self.name,
             *sorted(self.needs),
         ]
 

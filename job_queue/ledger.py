@@ -21,6 +21,7 @@ class LedgerEntry:
 
     Attributes:
         entry: its id in the stream.
+        name: of its workflow; empty where nobody has told.
         state: ``done``, ``error``, ``cancelled`` or ``quarantined``.
         claimed: when its last attempt began; None for one that no worker had when it ended.
         worker: which ran that.
@@ -33,6 +34,7 @@ class LedgerEntry:
     entry: str
     job_id: str
     user: str
+    name: str
     state: str
     submitted: float
     claimed: float | None
@@ -104,6 +106,7 @@ def _entry(entry: str, fields: dict[bytes, bytes]) -> LedgerEntry:
         entry,
         row["job"],
         row["user"],
+        row.get("name", ""),
         row["state"],
         int(row["submitted"]) / 1000,
         int(row["claimed"]) / 1000 if row["claimed"] else None,

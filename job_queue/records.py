@@ -10,7 +10,7 @@ from typing import Any
 from .jobs import RUNNING, plain_number
 
 #: Fields of the hash in the store, in the order in which ``from_row`` takes them.
-FIELDS = ("user", "state", "number", "submitted", "claimed", "finished", "worker", "result")
+FIELDS = ("user", "name", "state", "number", "submitted", "claimed", "finished", "worker", "result")
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class JobRecord:
     """One job. Moments are Unix seconds.
 
     Attributes:
+        name: of its workflow; empty where nobody has told.
         state: ``queued``, ``running``, ``done``, ``error``, ``cancelled`` or ``quarantined``.
         started: when its last attempt was claimed.
         result: what history shows of it, see ``Reports.ending``; empty until it has ended.
@@ -25,6 +26,7 @@ class JobRecord:
 
     job_id: str
     user: str
+    name: str
     state: str
     number: float
     submitted: float
@@ -41,13 +43,14 @@ class JobRecord:
     @classmethod
     def from_row(cls, job_id: str, row: Sequence[bytes | None]) -> JobRecord | None:
         """From its fields in the store; None for a job that is not there, or not a whole one."""
-        user, state, number, submitted, claimed, finished, worker, result = row
+        user, name, state, number, submitted, claimed, finished, worker, result = row
         if user is None or state is None or number is None or submitted is None:
             return None
         shown = "running" if state.decode() in RUNNING else state.decode()
         return cls(
             job_id,
             user.decode(),
+            (name or b"").decode(),
             shown,
             plain_number(number),
             int(submitted) / 1000,

@@ -155,6 +155,7 @@ def _job_row(
     return {
         "id": job.job_id,
         "user": job.user,
+        "name": job.name,
         "state": "running" if job.is_running else "queued",
         "number": job.number,
         "level": job.level,

@@ -22,7 +22,7 @@ MOST_LISTED = 500
 DAY = 86_400.0
 #: Columns of the table.
 COLUMNS = (
-    *("job", "user", "state", "submitted", "started", "ended", "waited", "ran", "worker", "level", "attempt"),
+    *("job", "user", "name", "state", "submitted", "started", "ended", "waited", "ran", "worker", "level", "attempt"),
     *("files", "price_hour", "cost"),
 )
 

@@ -110,7 +110,7 @@ class JobRoutes:
             return problem(409, "not-kept", "The prompt of this job is not kept any more. Open its workflow instead.")
         payload = stored[record.job_id].payload
         extra_data = {key: value for key, value in payload["extra_data"].items() if key != "create_time"}
-        body: dict[str, Any] = {"prompt": payload["prompt"], "extra_data": extra_data}
+        body: dict[str, Any] = {"prompt": payload["prompt"], "extra_data": extra_data, "name": record.name}
         client = request.query.get("client") or extra_data.get("client_id")
         if client:
             body["client_id"] = client

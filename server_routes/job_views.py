@@ -19,6 +19,7 @@ def view_of(record: JobRecord) -> dict[str, Any]:
     return {
         "id": record.job_id,
         "user": record.user,
+        "name": record.name,
         "state": record.state,
         "number": record.number,
         "submitted": record.submitted,

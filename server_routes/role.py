@@ -59,7 +59,7 @@ from .sign_in import SignInRoutes
 from .steering import Steering
 from .submissions import Submissions
 from .template_needs import TemplateNeeds
-from .visits import Visits, note_order
+from .visits import Visits, note_wishes
 from .waiting import Waiting
 from .webhooks import Webhooks
 from .worker_files import WorkerFiles
@@ -142,7 +142,7 @@ class Frontend:
         model_lists.install(self._nodes.files)
         sockets.install(self._relay.greet)
         server.ask_no_name_server()
-        server.on_prompt(note_order)
+        server.on_prompt(note_wishes)
         self._files.mount(server.add_route)
         Health(self._relay, self._nodes).mount()
         self._readiness.mount()

@@ -19,6 +19,8 @@ from .workshop_nodes import WorkshopNodes
 
 #: A string longer than this names no file.
 LONGEST_NAME = 1024
+#: Characters of a workflow's name.
+MOST_OF_A_NAME = 120
 #: Most files that one folder named in a graph brings along.
 MOST_FILES_OF_A_FOLDER = 10_000
 
@@ -48,6 +50,7 @@ class Submissions:
             disk: bytes that the person's files take, where there is a limit to it.
 
         Raises:
+            TypeError: its name is no text.
             SecretsUnreadable: it has API keys, and they cannot be sealed.
             WebhookRefused: its end is to be told where nothing may be told.
             StoreUnavailable, StoreRefused: see ``store_errors``.
@@ -83,8 +86,16 @@ class Submissions:
             needs=needs,
             memory=self._nodes.memory_of(prompt, needs),
             disk=disk,
+            name=_name_of(visit.name),
             webhook="" if visit.webhook is None else checked(visit.webhook, self._webhook_hosts),
         )
+
+
+def _name_of(told: Any) -> str:
+    """The name of a workflow as it is shown: one line, of a length that lists can hold."""
+    if not isinstance(told, str):
+        raise TypeError("the name of a workflow is a text")
+    return " ".join(told.split())[:MOST_OF_A_NAME]
 
 
 def _names_of(prompt: dict[str, Any], visit: Visit) -> set[str]:

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -38,6 +39,8 @@ log = logging.getLogger("comfyume")
 
 #: Modules whose handlers read nothing of the queue but what the table below says.
 NATIVE_MODULES = ("server", "app.", "api_server.", "aiohttp.", "middleware.")
+#: In which the page tells the name of the workflow, percent-encoded: ComfyUI's page makes the body.
+WORKFLOW = "Comfyume-Workflow"
 #: Finished jobs that a node pack's own route gets to see.
 HISTORY_FOR_PACKS = 64
 
@@ -235,7 +238,8 @@ class Visits:
         target = body.get("prompt_id") if isinstance(body, dict) else None
         visit.interrupt_target = target if isinstance(target, str) and target else None
 
-    async def _check_size(self, request: web.Request, visit: Visit) -> None:
+    async def _read_prompt(self, request: web.Request, visit: Visit) -> None:
+        visit.name = unquote(request.headers.get(WORKFLOW, ""))
         visit.is_large = await check_size(request)
 
     async def _check_room(self, request: web.Request, visit: Visit) -> None:
@@ -269,7 +273,7 @@ class Visits:
             ("POST", "/userdata/.*", _check_room_for_large),
             ("GET", "/experiment/models/preview/.*", _check_preview),
             ("GET", "/prompt", _read_count),
-            ("POST", "/prompt", _check_size),
+            ("POST", "/prompt", _read_prompt),
             ("GET", "/queue", _read_queue),
             ("POST", "/queue", _read_ids),
             ("POST", "/interrupt", _read_interrupt),
@@ -340,14 +344,15 @@ def _check_id(job_id: str) -> None:
     raise InvalidJobId("prompt_id must be a UUID in lower case with hyphens; leave it out to have one made")
 
 
-def note_order(body: dict[str, Any]) -> dict[str, Any]:
-    """See where in the queue a ``/prompt`` wants to be, and where its end is to be told.
+def note_wishes(body: dict[str, Any]) -> dict[str, Any]:
+    """See where in the queue a ``/prompt`` wants to be, what it is called, and where its end is to be told.
 
-    ComfyUI hands on a number that looks the same either way, and nothing of the other.
+    ComfyUI hands on a number that looks the same either way, and nothing of the others.
     """
     visit = current_visit.get()
     if visit is not None and isinstance(body, dict):
         visit.webhook = body.get("webhook")
+        visit.name = body.get("name", visit.name)
     # Who is not the instructor queues behind the others, whatever is asked for.
     if visit is not None and visit.is_instructor and isinstance(body, dict):
         if "number" in body:

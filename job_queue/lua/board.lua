@@ -3,7 +3,7 @@
 -- KEYS[1]  prefix of the workshop
 -- ARGV[1]  '' (nothing is asked for yet)
 --
--- Returns JSON: {now, mode, paused, jobs = {{id, user, state, number, level, held, submitted, claimed, worker}}, workers =
+-- Returns JSON: {now, mode, paused, jobs = {{id, user, name, state, number, level, held, submitted, claimed, worker}}, workers =
 -- {{name, lease, job, drained, reserved, price, description, measured, measured_at}}}. Times are milliseconds; what is not
 -- there is missing. `lease` is how long a worker still counts as live; jobs stand in no order.
 -- Invariant: one moment of the workshop; reads only.
@@ -22,7 +22,7 @@ local jobs, workers = {}, {}
 for _, ids in ipairs({redis.call('SMEMBERS', key('running')), redis.call('ZRANGE', key('queued'), 0, -1)}) do
   for _, job_id in ipairs(ids) do
     local job = fields_of('job', job_id,
-      {'user', 'state', 'number', 'level', 'held', 'submitted', 'claimed', 'worker', 'attempt'})
+      {'user', 'name', 'state', 'number', 'level', 'held', 'submitted', 'claimed', 'worker', 'attempt'})
     if job.user then
       job.id = job_id
       jobs[#jobs + 1] = job

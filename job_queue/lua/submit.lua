@@ -10,7 +10,8 @@
 -- ARGV[12] bytes of a GPU's memory that the graph states, '' for none      ARGV[13] bytes by its model files, or ''
 -- ARGV[14] bytes that the person's files take, '' if nobody has counted
 -- ARGV[15] address to which its end is told, or ''
--- ARGV[16...] needs: what a worker must have to run the job
+-- ARGV[16] name of its workflow, or ''
+-- ARGV[17...] needs: what a worker must have to run the job
 --
 -- Returns {'stored' | 'known', number}, {'conflict'}, or {'limited', name of the limit, limit, ...} with what
 -- includes/allowance.lua adds for GPU time and credits; behind the limit of 'disk' stands what is used.
@@ -87,8 +88,10 @@ local submitted = now_ms()
 redis.call('HSET', job, 'user', user, 'digest', digest, 'number', written, 'payload', ARGV[5], 'secrets', ARGV[6],
   'envelope', ARGV[7], 'lane', lane, 'client', ARGV[9], 'brief', ARGV[10], 'state', 'queued', 'attempt', 0,
   'level', USUAL_LEVEL, 'submitted', submitted)
-if ARGV[15] ~= '' then
-  redis.call('HSET', job, 'webhook', ARGV[15])
+for field, value in pairs({webhook = ARGV[15], name = ARGV[16]}) do
+  if value ~= '' then
+    redis.call('HSET', job, field, value)
+  end
 end
 if booked ~= '0' then
   redis.call('HSET', job, 'booked', booked)
@@ -96,7 +99,7 @@ end
 redis.call('ZADD', key('active', user), written, job_id)
 if redis.call('TTL', key('needs', lane)) < 60 * 60 * 24 * 60 then
   -- Not known yet, or not used for a month.
-  for i = 16, #ARGV, 1000 do
+  for i = 17, #ARGV, 1000 do
     -- unpack() takes a few thousand at most.
     redis.call('SADD', key('needs', lane), unpack(ARGV, i, math.min(i + 999, #ARGV)))
   end

@@ -138,7 +138,7 @@ def test_a_job_is_seen_from_its_place_in_the_queue_to_its_picture(enter: Enter) 
     tab = enter("bob")
     run_slowly(tab, 6, 10, "first")
     run_slowly(tab, 1, 20, "second")
-    see(cards(tab, "running"), re.compile(r"Slow Picture: step \d+ of 24"))
+    see(cards(tab, "running"), re.compile(r"first · \d+.*Slow Picture: step \d+ of 24", re.DOTALL))
     see(cards(tab, "queued"), "Place 1 in the queue.")
     bar = cards(tab, "running").get_by_role("progressbar", name="Progress of job")
     expect(bar).to_have_js_property("max", 24)
@@ -253,9 +253,10 @@ def test_names_are_text_and_the_page_keeps_its_shape(enter: Enter, room: Pair) -
     graph = graphs.slow(60, prefix="named")
     for node in graph["nodes"]:
         node["title"] = NOT_A_NAME
-    tab.load(graph, "named")
+    tab.load(graph, f"{NOT_A_NAME}{'long' * 30}")
     tab.page.evaluate("() => void app.extensionManager.command.execute('Comfy.QueuePrompt')")
     see(cards(tab, "running"), f"{NOT_A_NAME}: step")
+    see(cards(tab, "running"), f"{NOT_A_NAME}long")
     for palette in ("dark", "light"):
         tab.page.evaluate("name => app.extensionManager.setting.set('Comfy.ColorPalette', name)", palette)
         tab.page.wait_for_timeout(300)

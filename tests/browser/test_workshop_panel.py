@@ -250,6 +250,7 @@ def job_row(number: int, **parts: Any) -> dict[str, Any]:
     return {
         "id": f"job-{number}",
         "user": PEOPLE[number % len(PEOPLE)],
+        "name": f"Dancing cat {number}",
         "state": "queued",
         "number": number,
         "level": "2",
@@ -349,7 +350,8 @@ def test_one_glance_at_three_workers_and_forty_jobs(enter: Enter, palette: str, 
         "busy 97 %",
         "61 °C",
         "RTX 4090",
-        "ada, job 900, step 5 of 20",
+        "ada, Dancing cat 900, step 5 of 20",
+        "1.20 an hour",
         "Flux",
         "lease",
     ):
@@ -417,9 +419,9 @@ def test_names_are_text_and_the_panel_keeps_its_shape(enter: Enter) -> None:
         worker_row(1, job=None, state="lost", devices=[worker_row(1)["devices"][0] | {"name": name}]),
     ]
     jobs = [
-        running_row(0, user=name, worker=name),
-        job_row(1, user=name, level="front"),
-        job_row(2, user=name, why="models", lacks=name, starts_at=None),
+        running_row(0, user=name, name=name, worker=name),
+        job_row(1, user=name, name=name, level="front"),
+        job_row(2, user=name, name=name, why="models", lacks=name, starts_at=None),
         job_row(3, user=name, why="nodes", lacks=name, starts_at=None, held=True),
     ]
     make_up(tab, workers, jobs)
@@ -428,7 +430,7 @@ def test_names_are_text_and_the_panel_keeps_its_shape(enter: Enter) -> None:
     people = [{"user": name, "role": "participant", "here": True, "limits": limits, "own": [], "used": used}]
     sums = {"jobs": 1, "states": {"done": 1}, "files": 1, "wait_p50": 1, "wait_p95": 2, "gpu_seconds": 3}
     sums |= {"cost": 0.5, "cost_per_file": 0.5}
-    ended = {"job": "x", "user": name, "state": "done", "ended": 1, "waited": 1, "ran": 1, "worker": name}
+    ended = {"job": "x", "user": name, "name": name, "state": "done", "ended": 1, "waited": 1, "ran": 1, "worker": name}
     ended |= {"files": 1, "cost": 0.5}
     history = {"totals": sums, "people": [{"user": name} | sums], "workers": [{"worker": name} | sums], "jobs": [ended]}
     files = [{"folder": name, "file": name, "workers": [name]}, {"folder": name, "file": name, "workers": []}]

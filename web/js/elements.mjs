@@ -40,18 +40,21 @@ function set(made, name, value) {
 export const icon = (name) => element("i", { class: `pi pi-${name}`, "aria-hidden": "true" });
 
 /**
- * Make these the children of an element. Those that are where they belong stay untouched, and keep focus and playback.
+ * Make these the children of an element. Those that are where they belong stay untouched, and keep playback; the focus
+ * stays also with one that goes elsewhere.
  *
  * @param {Element} parent
  * @param {Element[]} wanted
  */
 export function arrange(parent, wanted) {
   const keep = new Set(wanted);
+  const focused = document.activeElement;
   for (const child of [...parent.children]) if (!keep.has(child)) child.remove();
   wanted.forEach((child, index) => {
     const there = parent.children[index] ?? null;
     if (there !== child) parent.insertBefore(child, there);
   });
+  if (focused instanceof HTMLElement && focused !== document.activeElement) focused.focus({ preventScroll: true });
 }
 
 /**

@@ -3,7 +3,7 @@
 import { app } from "../../scripts/app.js";
 import { SIGN_IN, signInAgain } from "./sign_in_again.mjs";
 import { toast } from "./toast.mjs";
-import { words } from "./words.mjs";
+import { PAGE, words } from "./words.mjs";
 
 /** @param {string} path */
 async function signOut(path) {
@@ -44,7 +44,7 @@ async function lookAgain() {
 watchForTheEnd();
 /** @type {import("./words.mjs").Words} */
 const speechless = (key) => key;
-const [me, word] = await Promise.all([whoAmI(), words("page").catch(() => speechless)]);
+const [me, word] = await Promise.all([whoAmI(), words(PAGE).catch(() => speechless)]);
 
 app.registerExtension({
   name: "comfyume.Session",

@@ -3,7 +3,7 @@
 import { app } from "../../scripts/app.js";
 import { get, Problem, send } from "./client.mjs";
 import { ask } from "./dialog.mjs";
-import { element } from "./elements.mjs";
+import { arrange, element, icon, write } from "./elements.mjs";
 import { subscribe } from "./feed.mjs";
 import { bytes, duration, gib, moment } from "./format.mjs";
 import { toast } from "./toast.mjs";
@@ -16,7 +16,10 @@ export const tools = {
   client: { get, send, Problem },
   feed: { subscribe },
   words,
+  arrange,
   element,
+  icon,
+  write,
   toast,
   format: { duration, moment, bytes, gib },
   dialog: { ask },

@@ -8,37 +8,50 @@ import { get } from "./client.mjs";
 /** @returns {string} such as `en` or `pt-BR` */
 export const language = () => app.extensionManager.setting.get("Comfy.Locale") || "en";
 
+/** Where the server has the sentences of everybody's page. */
+export const PAGE = "/comfyume/strings";
+/** What is written from right to left, or turns the direction. */
+const TURNING = /[\u0590-\u08ff\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufefc]/;
+
 /** @type {Map<string, Promise<Words>>} */
 const known = new Map();
 
 /**
- * @param {"page" | "workshop"} scope
+ * @param {string} address of the sentences, without the language
  * @returns {Promise<Words>} gives the sentence of a key, with values in place of `{name}`. A `count` among the values picks
  *   the form that the language has for it: `key.one`, `key.other`, ...
  */
-export function words(scope) {
-  let found = known.get(scope);
+export function words(address) {
+  let found = known.get(address);
   if (!found) {
-    found = load(scope);
-    known.set(scope, found);
+    found = load(address);
+    known.set(address, found);
     // Another attempt may succeed.
-    found.catch(() => known.delete(scope));
+    found.catch(() => known.delete(address));
   }
   return found;
 }
 
 /**
- * @param {"page" | "workshop"} scope
+ * @param {string | number} value
+ * @returns {string} the same, which does not turn the sentence around it: U+2068 and U+2069 set it apart
+ */
+function apart(value) {
+  const text = String(value);
+  return TURNING.test(text) ? `\u2068${text}\u2069` : text;
+}
+
+/**
+ * @param {string} address
  * @returns {Promise<Words>}
  */
-async function load(scope) {
-  const folder = scope === "page" ? "" : `/${scope}`;
+async function load(address) {
   /** @type {Record<string, string>} */
-  const texts = await get(`/comfyume${folder}/strings/${encodeURIComponent(language())}.json`);
+  const texts = await get(`${address}/${encodeURIComponent(language())}.json`);
   const plurals = new Intl.PluralRules(language());
   return (key, values = {}) => {
     const form = "count" in values ? `${key}.${plurals.select(Number(values.count))}` : key;
     const text = texts[form] ?? texts[`${key}.other`] ?? texts[key] ?? key;
-    return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+    return text.replace(/\{(\w+)\}/g, (whole, name) => apart(values[name] ?? whole));
   };
 }

@@ -3,11 +3,12 @@
 import { app } from "../../scripts/app.js";
 import { addBanner } from "./connection/banner.mjs";
 import { follow } from "./jobs/state.mjs";
+import { tellName } from "./jobs/workflow_name.mjs";
 import { addTab } from "./jobs/tab.mjs";
 import { addToasts } from "./jobs/toasts.mjs";
 import { page } from "./page.mjs";
 import { load } from "./tools.mjs";
-import { words } from "./words.mjs";
+import { PAGE, words } from "./words.mjs";
 
 function addStyle() {
   const link = document.createElement("link");
@@ -19,8 +20,9 @@ function addStyle() {
 async function start() {
   const told = await page;
   if (!told?.scripts) return;
+  tellName();
   addStyle();
-  const word = await words("page");
+  const word = await words(PAGE);
   addTab(word);
   addToasts(word);
   addBanner(word);

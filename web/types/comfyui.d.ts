@@ -34,7 +34,7 @@ interface ComfyExtensionManager {
   };
   sidebarTab: { sidebarTabs: ComfySidebarTab[]; activeSidebarTabId: string | null };
   toast: { add(message: ComfyToast): void };
-  workflow: { activeWorkflow?: { path?: string } };
+  workflow: { activeWorkflow?: { path?: string; filename?: string; isTemporary?: boolean } };
 }
 
 interface ComfySidebarTab {

@@ -1,7 +1,6 @@
 // How the queue and the GPUs did, as lines over time. Below each chart its last figures are told in words.
 
 import uPlot from "./charts/uplot.mjs";
-import { write } from "./kit.mjs";
 
 /** Pixels. */
 const HEIGHT = 130;
@@ -20,7 +19,7 @@ const CHARTS = [
 
 /** @type {Workshop.MakeCharts} */
 export function chartsView(kit, place) {
-  const { board, element, make, number, short, word } = kit;
+  const { board, element, make, number, short, word, write } = kit;
   const clock = new Intl.DateTimeFormat(kit.language, { timeStyle: "short" });
   const time = (/** @type {number} */ at) => clock.format(at * 1000);
   /** @type {Workshop.Series | null} */

@@ -82,6 +82,7 @@ export function historySection(kit) {
       );
     const last = jobs.slice(0, MOST_LISTED).map((job) => [
       job.user,
+      job.name,
       word(`state.${job.state}`),
       format.moment(job.ended),
       figure("waited", job.waited),
@@ -90,7 +91,7 @@ export function historySection(kit) {
       String(job.files),
       figure("cost", job.cost),
     ]);
-    const columns = ["user", "state", "ended", "waited", "ran", "worker", "files", "cost"];
+    const columns = ["user", "name", "state", "ended", "waited", "ran", "worker", "files", "cost"];
     tables.replaceChildren(sums("worker", workers), sums("user", people), figures("last", columns, last));
   }
 

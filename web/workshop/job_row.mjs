@@ -1,18 +1,19 @@
 // One waiting job in the queue's list.
 
-import { name, write, writeName } from "./kit.mjs";
+import { name, writeName } from "./kit.mjs";
 
 /** Seconds below which nobody is told when a job starts. */
 const SOON = 5;
 
 /** @type {Workshop.MakeJobRow} */
 export function jobRow(kit, id, isSelected) {
-  const { actions, board, element, make, format, icon, iconButton, short, word } = kit;
+  const { actions, board, element, make, format, icon, iconButton, short, word, write } = kit;
   const cell = (/** @type {string} */ kind, /** @type {HTMLElement[]} */ ...inside) =>
     element("span", { role: "gridcell", class: `cfw-${kind}` }, inside);
 
   const place = cell("place");
   const who = make("strong", "cfw-name");
+  const what = make("span", "cfw-name cfm-muted");
   const mark = make("span", "cfw-mark");
   const waited = cell("waited");
   const why = cell("why");
@@ -22,7 +23,7 @@ export function jobRow(kit, id, isSelected) {
   const buttons = cell("buttons", front, hold, cancel);
   // What is pressed in a row does not select it.
   buttons.addEventListener("click", (event) => event.stopPropagation());
-  const root = element("div", { role: "row", class: "cfw-job" }, place, cell("who", who, mark), waited, why, buttons);
+  const root = element("div", { role: "row", class: "cfw-job" }, place, cell("who", who, what, mark), waited, why, buttons);
   root.dataset.job = id;
 
   /** @param {number} index */
@@ -34,6 +35,7 @@ export function jobRow(kit, id, isSelected) {
     const time = short(board.now() - submitted);
     write(place, String(index + 1));
     writeName(who, user);
+    writeName(what, job.name);
     write(mark, held ? word("job.held") : level === "2" ? "" : word(`level.${level}`));
     write(waited, time);
     waited.title = word("job.waited", { time, number });

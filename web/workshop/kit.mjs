@@ -22,13 +22,12 @@ export function kitOf(tools, word, board) {
     word,
     board,
     language,
-    icon: (name) => element("i", { class: `pi pi-${name}`, "aria-hidden": "true" }),
     make: (tag, classes, ...children) => element(tag, { class: classes || null }, ...children),
     button: (label, onclick, classes = "") =>
       element("button", { type: "button", class: `cfm-button ${classes}`, onclick }, label),
     iconButton(icon, label, onclick) {
       const made = kit.button("", onclick, "cfw-icon");
-      made.replaceChildren(kit.icon(icon));
+      made.replaceChildren(tools.icon(icon));
       name(made, label);
       return made;
     },
@@ -54,16 +53,7 @@ export function kitOf(tools, word, board) {
 }
 
 /**
- * Set a text where it is another: what has not changed is not read out again.
- *
- * @type {(place: Element, text: string) => void}
- */
-export function write(place, text) {
-  if (place.textContent !== text) place.textContent = text;
-}
-
-/**
- * The same for a name: where it is cut, the whole is shown where the mouse rests.
+ * Set a text where it is another: where it is cut, the whole is shown where the mouse rests.
  *
  * @type {(place: HTMLElement, text: string) => void}
  */
@@ -74,19 +64,4 @@ export function writeName(place, text) {
 /** @type {(control: HTMLElement, label: string) => void} */
 export function name(control, label) {
   if (control.title !== label) control.title = control.ariaLabel = label;
-}
-
-/**
- * Make these the children of an element, touching only those that are elsewhere, so that the focus stays.
- *
- * @type {(parent: Element, wanted: HTMLElement[]) => void}
- */
-export function arrange(parent, wanted) {
-  const keep = new Set(/** @type {Element[]} */ (wanted));
-  const focused = /** @type {HTMLElement | null} */ (document.activeElement);
-  for (const child of [...parent.children]) if (!keep.has(child)) child.remove();
-  wanted.forEach((child, index) => {
-    if (parent.children[index] !== child) parent.insertBefore(child, parent.children[index]);
-  });
-  if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
 }

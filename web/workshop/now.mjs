@@ -1,6 +1,5 @@
 // What goes on: the workers, the queue, and what steers it.
 
-import { arrange, write } from "./kit.mjs";
 import { queueList } from "./queue.mjs";
 import { workerCard } from "./worker_card.mjs";
 
@@ -10,7 +9,7 @@ const LONGEST = 500;
 
 /** @type {Workshop.MakeScrolled} */
 export function nowSection(kit, scroller) {
-  const { actions, board, button, client, element, make, word } = kit;
+  const { actions, arrange, board, button, client, element, make, word, write } = kit;
   /** @type {Map<string, ReturnType<Workshop.MakeCard>>} */
   const cards = new Map();
   /** @type {string[]} */

@@ -4,7 +4,7 @@ const PARTS = ["kit", "state", "now", "queue", "rows", "job_row", "worker_card",
 
 /** @param {Workshop.Tools} tools */
 export async function start(tools) {
-  const word = await tools.words("workshop");
+  const word = await tools.words("/comfyume/workshop/strings");
   /** @type {Workshop.View | undefined} */
   let view;
   /** @type {HTMLElement | undefined} */

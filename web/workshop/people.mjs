@@ -1,6 +1,5 @@
 // Who is here, and what they have used.
 
-import { arrange, write } from "./kit.mjs";
 import { limitsForm } from "./limits.mjs";
 import { personTools } from "./person.mjs";
 
@@ -9,7 +8,7 @@ const PAUSE = 5000;
 
 /** @type {Workshop.MakeSection} */
 export function peopleSection(kit) {
-  const { attempt, board, client, element, make, word } = kit;
+  const { arrange, attempt, board, client, element, make, word, write } = kit;
   /** @type {Map<string, ReturnType<Workshop.MakePerson>>} */
   const items = new Map();
   /** @type {Workshop.Person[]} */
@@ -67,7 +66,7 @@ export function peopleSection(kit) {
 }
 
 /** @type {Workshop.MakePerson} */
-function personItem({ element, make, format, number, short, word }, user, tools) {
+function personItem({ element, make, format, number, short, word, write }, user, tools) {
   let person = /** @type {Workshop.Person} */ ({ user });
   const here = make("span", "cfw-mark");
   const line = make("span", "cfw-line", element("strong", { class: "cfw-name cfw-fill", title: user }, user), here);

@@ -1,7 +1,6 @@
 // The waiting jobs in their order, and what is done to those that are selected.
 
 import { jobRow } from "./job_row.mjs";
-import { write } from "./kit.mjs";
 import { rowList } from "./rows.mjs";
 
 /** Pixels; the style sheet has the same. */
@@ -10,7 +9,7 @@ const LEVELS = /** @type {const} */ (["front", "0", "1", "2", "3"]);
 
 /** @type {Workshop.MakeScrolled} */
 export function queueList(kit, scroller) {
-  const { actions, board, button, element, make, word } = kit;
+  const { actions, board, button, element, make, word, write } = kit;
   /** @type {Set<string>} */
   const selected = new Set();
   let last = "";
@@ -38,7 +37,7 @@ export function queueList(kit, scroller) {
   grid.addEventListener("keydown", press);
   const empty = make("p", "cfm-muted", word("queue.empty"));
   const root = make("div", "", bar, grid, empty);
-  const rows = rowList(grid, scroller, ROW, (id) => jobRow(kit, id, () => selected.has(id)));
+  const rows = rowList(kit, grid, scroller, ROW, (id) => jobRow(kit, id, () => selected.has(id)));
 
   /** @type {(ids: string[], isOn: boolean) => void} */
   function select(ids, isOn) {

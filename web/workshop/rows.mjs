@@ -1,12 +1,10 @@
 // A long list of rows of one height, of which the document holds those that can be seen; arrow keys walk through it.
 
-import { arrange } from "./kit.mjs";
-
 /** Rows above and below what is seen. */
 const MARGIN = 4;
 
 /** @type {Workshop.MakeRows} */
-export function rowList(root, scroller, height, make) {
+export function rowList({ arrange }, root, scroller, height, make) {
   /** @type {Map<string, Workshop.Row>} */
   const rows = new Map();
   /** @type {string[]} */

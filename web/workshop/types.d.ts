@@ -20,8 +20,6 @@ declare namespace Workshop {
       classes: string,
       ...children: (Child | Child[])[]
     ): HTMLElementTagNameMap[Tag];
-    /** One of PrimeIcons. */
-    icon(name: string): HTMLElement;
     button(label: string, onclick: () => void, classes?: string): HTMLButtonElement;
     /** A button that is a picture; its name is read out, and shown where the mouse rests. */
     iconButton(icon: string, label: string, onclick: () => void): HTMLButtonElement;
@@ -66,7 +64,7 @@ declare namespace Workshop {
   }
 
   /** Rows of one `height` in pixels, each made when it is first seen. */
-  type MakeRows = (root: HTMLElement, scroller: HTMLElement, height: number, make: (id: string) => Row) => Rows;
+  type MakeRows = (kit: Kit, root: HTMLElement, scroller: HTMLElement, height: number, make: (id: string) => Row) => Rows;
   /** The whole panel. */
   interface View {
     root: HTMLElement;
@@ -119,6 +117,8 @@ declare namespace Workshop {
     user: string;
     state: "queued" | "running";
     number: number;
+    /** Of its workflow; empty where nobody has told. */
+    name: string;
     level: Level;
     held: boolean;
     submitted: number;
@@ -248,6 +248,7 @@ declare namespace Workshop {
   interface HistoryJob {
     job: string;
     user: string;
+    name: string;
     state: string;
     ended: number;
     waited: number | null;

@@ -1,12 +1,10 @@
 // The bar that says what was just done, with the way back.
 
-import { write } from "./kit.mjs";
-
 /** Milliseconds for which it is shown; longer while it has the focus. */
 const LIFE = 30_000;
 
 /** @type {Workshop.MakeUndo} */
-export function undoBar({ attempt, button, element, make, iconButton, word }, home) {
+export function undoBar({ attempt, button, element, make, iconButton, word, write }, home) {
   /** @type {Workshop.Undo | undefined} */
   let way;
   /** @type {ReturnType<typeof setTimeout> | undefined} */

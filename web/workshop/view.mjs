@@ -1,7 +1,7 @@
 // The panel: what is wrong, the tabs, and the bar with the way back. It listens to the server and draws once a frame.
 
 import { actionsOf } from "./actions.mjs";
-import { kitOf, write } from "./kit.mjs";
+import { kitOf } from "./kit.mjs";
 import { nowSection } from "./now.mjs";
 import { Board } from "./state.mjs";
 import { tabRow } from "./tabs.mjs";
@@ -16,7 +16,7 @@ const ICONS = { now: "bolt", people: "users", models: "box", history: "chart-lin
 export function workshopView(tools, word) {
   const board = new Board();
   const kit = kitOf(tools, word, board);
-  const { element, make, format } = kit;
+  const { element, make, format, write } = kit;
   const panel = element("div", { class: "cfw-panel", tabIndex: -1 });
   const undo = undoBar(kit, panel);
   kit.told = undo.told;

@@ -1,13 +1,13 @@
 // One worker: how it does, what it runs, and what an instructor does with it.
 
-import { arrange, name, writeName } from "./kit.mjs";
+import { name, writeName } from "./kit.mjs";
 
 const GIB = 2 ** 30;
 const ICONS = { idle: "circle", busy: "play-circle", draining: "sign-out", lost: "exclamation-triangle" };
 
 /** @type {Workshop.MakeCard} */
 export function workerCard(kit, id, people) {
-  const { actions, board, element, make, format, icon, iconButton, number, short, word } = kit;
+  const { actions, arrange, board, cost, element, make, format, icon, iconButton, number, short, word } = kit;
   const worker = () => /** @type {Workshop.Worker} */ (board.workers.get(id));
   const state = make("span", "cfw-state");
   const devices = make("div", "");
@@ -56,9 +56,10 @@ export function workerCard(kit, id, people) {
   }
 
   /** @param {Workshop.Worker} told */
-  function notes({ state, lease, loaded }) {
+  function notes({ state, lease, loaded, price_hour: price }) {
     const parts = [];
     if (state !== "lost") parts.push(word("worker.lease", { time: short(lease) }));
+    if (price !== null) parts.push(word("worker.price", { cost: cost(price) }));
     if (loaded.length) parts.push(word("worker.models", { names: loaded.join(", ") }));
     return parts.join(" · ");
   }
@@ -66,7 +67,8 @@ export function workerCard(kit, id, people) {
   /** @param {Workshop.Job | undefined} job */
   function showJob(job) {
     const { value = 0, max = 0 } = job?.progress ?? {};
-    const values = { user: job?.user ?? "", number: job?.number ?? "", value, max };
+    const number = job?.number ?? "";
+    const values = { user: job?.user ?? "", number, job: job?.name || word("job.number", { number }), value, max };
     writeName(who, job ? word(max > 1 ? "worker.step" : "worker.job", values) : word("worker.some_job"));
     name(progress, word("worker.progress", values));
     name(cancel, word("job.cancel", values));

@@ -10,7 +10,7 @@ local MOST_ENTRIES = 50000
 -- is no time of a worker. `loads` says whether its worker had to load models for it, `lost` how many claims it lost.
 local function note_end(job_id, user, state, files)
   local job = redis.call('HMGET', key('job', job_id), 'submitted', 'claimed', 'worker', 'level', 'attempt',
-    'webhook', 'loads', 'lost')
+    'webhook', 'loads', 'lost', 'name')
   -- A queued job that is cancelled has no result.
   local had_worker = job[3] and redis.call('HEXISTS', key('job', job_id), 'result') == 1
   local worker = had_worker and job[3] or ''
@@ -18,7 +18,7 @@ local function note_end(job_id, user, state, files)
     'submitted', job[1] or '', 'claimed', had_worker and job[2] or '', 'ended', now_ms(), 'worker', worker,
     'level', job[4] or '', 'attempt', job[5] or '0', 'files', files or 0,
     'price', had_worker and redis.call('HGET', key('worker', worker), 'price') or '',
-    'loads', had_worker and job[7] or '', 'lost', job[8] or '0')
+    'loads', had_worker and job[7] or '', 'lost', job[8] or '0', 'name', job[9] or '')
   if job[6] then
     redis.call('XADD', key('webhooks'), 'MAXLEN', '~', MOST_ENTRIES, '*', 'job', job_id, 'user', user, 'state', state,
       'url', job[6])

@@ -5,6 +5,7 @@ import { moment } from "../format.mjs";
 import { act, onceAtATime } from "./actions.mjs";
 import { nodeName } from "./node_names.mjs";
 import { now } from "./state.mjs";
+import { titleElement } from "./title.mjs";
 import { waiting } from "./waiting.mjs";
 
 /**
@@ -52,7 +53,7 @@ export function activeList(word) {
  * @param {Words} word
  * @returns {Card}
  */
-function activeCard({ id, number }, word) {
+function activeCard({ id, number, name }, word) {
   const state = element("span", { class: "cfm-state" });
   const bar = element("progress", { "aria-label": word("job.progress", { number }) });
   const step = element("p", {});
@@ -60,7 +61,7 @@ function activeCard({ id, number }, word) {
   const label = word("job.cancel_this", { number });
   const cancel = element("button", { class: "cfm-button", "aria-label": label }, word("job.cancel"));
   onceAtATime(cancel, () => act({ id, number }, "cancel", word));
-  const head = element("div", { class: "cfm-row" }, element("strong", {}, word("job.name", { number })), state, cancel);
+  const head = element("div", { class: "cfm-row" }, titleElement({ name, number }, word), state, cancel);
   const root = element("li", { class: "cfm-job" }, head, bar, step, since);
   root.dataset.job = id;
 

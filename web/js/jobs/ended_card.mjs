@@ -5,6 +5,7 @@ import { duration, moment } from "../format.mjs";
 import { act, onceAtATime } from "./actions.mjs";
 import { isKept, zipAddress } from "./addresses.mjs";
 import { fileItem } from "./files.mjs";
+import { titleElement } from "./title.mjs";
 
 /**
  * @typedef {import("./state.mjs").EndedJob} EndedJob
@@ -31,7 +32,7 @@ export function endedCard(job, word) {
     return false;
   });
   const state = element("span", { class: "cfm-state" }, icon(ICONS[job.state] ?? "circle"), word(`job.state.${job.state}`));
-  const head = element("div", { class: "cfm-row" }, element("strong", {}, word("job.name", { number })), state, again);
+  const head = element("div", { class: "cfm-row" }, titleElement(job, word), state, again);
   const root = element(
     "li",
     { class: "cfm-job" },

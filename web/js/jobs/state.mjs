@@ -9,6 +9,7 @@ import { findEnds } from "./ends.mjs";
  * @property {string} id
  * @property {"queued" | "running"} state
  * @property {number} number
+ * @property {string} name of its workflow; empty where nobody has told
  * @property {number} submitted
  * @property {number | null} started
  * @property {number | null} position its place in the queue, from 1
@@ -30,6 +31,7 @@ import { findEnds } from "./ends.mjs";
  * @property {string} id
  * @property {"queued" | "running" | "done" | "error" | "cancelled" | "quarantined"} state
  * @property {number} number
+ * @property {string} name of its workflow; empty where nobody has told
  * @property {number} submitted
  * @property {number | null} started
  * @property {number | null} finished

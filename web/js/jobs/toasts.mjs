@@ -3,6 +3,7 @@
 import { app } from "../../../scripts/app.js";
 import { toast } from "../toast.mjs";
 import { watch, watchEnds } from "./state.mjs";
+import { titleOf } from "./title.mjs";
 
 /**
  * @typedef {import("./state.mjs").EndedJob} EndedJob
@@ -23,9 +24,10 @@ export function addToasts(word) {
   app.api.addEventListener("execution_error", ({ detail }) => void shownByComfyUI.add(detail?.prompt_id));
 
   /** @param {EndedJob} job */
-  function tellFailure({ id, number, state, error }) {
+  function tellFailure(job) {
+    const { id, state, error } = job;
     if (shownByComfyUI.delete(id)) return;
-    const summary = word("toast.failed", { number });
+    const summary = word("toast.failed", { job: titleOf(job, word) });
     toast("error", summary, error?.message ?? (state === "quarantined" ? word("job.quarantined") : undefined));
   }
 
