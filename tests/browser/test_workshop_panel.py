@@ -351,7 +351,7 @@ def test_one_glance_at_three_workers_and_forty_jobs(enter: Enter, palette: str, 
         "61 °C",
         "RTX 4090",
         "ada, Dancing cat 900, step 5 of 20",
-        "1.20 an hour",
+        "1.20 / h",
         "Flux",
         "lease",
     ):
@@ -524,7 +524,7 @@ def test_a_worker_is_drained_and_kept_for_one_person(tab: Interface, room: Pair)
     undo(tab)
     see(first, "Idle")
     owner = first.get_by_label("Whose jobs worker0 takes")
-    owner.select_option("Only for cleo")
+    owner.select_option("Only cleo")
     see(undo_bar(tab), "worker0 is only for cleo now.")
     assert {each["name"]: each["reserved_for"] for each in ask(room, "GET", "/comfyume/workers")}["worker0"] == "cleo"
     tab.picture("kept")

@@ -58,8 +58,8 @@ export function workerCard(kit, id, people) {
   /** @param {Workshop.Worker} told */
   function notes({ state, lease, loaded, price_hour: price }) {
     const parts = [];
-    if (state !== "lost") parts.push(word("worker.lease", { time: short(lease) }));
     if (price !== null) parts.push(word("worker.price", { cost: cost(price) }));
+    if (state !== "lost") parts.push(word("worker.lease", { time: short(lease) }));
     if (loaded.length) parts.push(word("worker.models", { names: loaded.join(", ") }));
     return parts.join(" · ");
   }
