@@ -21,12 +21,13 @@ from .bodies import body_of, changes_in, guarded
 from .gate import PERSON
 from .live_board import LiveBoard
 from .problems import problem
+from .prompt_limits import MOST_BYTES_OF_IDS, MOST_IDS
 
 #: Ids that the activity log names of one action.
 MOST_NOTED = 50
 
 CONFIG = ConfigDict(extra="forbid", strict=True)
-Ids = Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=2_000)]
+Ids = Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=MOST_IDS)]
 
 
 class JobChange(BaseModel):
@@ -106,7 +107,7 @@ class Steering:
 
     async def change_jobs(self, request: web.Request) -> web.Response:
         """Change the level of queued jobs, or hold them back; answers the ids that ``changed``."""
-        asked = await body_of(request, JobChange)
+        asked = await body_of(request, JobChange, MOST_BYTES_OF_IDS)
         if asked.level is not None:
             changed = await self._queue.set_level(asked.ids, asked.level)
             self._note(request, "priority", changed, level=asked.level)
@@ -117,7 +118,7 @@ class Steering:
 
     async def cancel_jobs(self, request: web.Request) -> web.Response:
         """Cancel jobs of anybody; answers the ids of those that were ``cancelled``."""
-        asked = await body_of(request, JobIds)
+        asked = await body_of(request, JobIds, MOST_BYTES_OF_IDS)
         records = await self._queue.records(asked.ids)
         by_user: dict[str, list[str]] = {}
         for record in records.values():
