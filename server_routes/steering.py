@@ -101,6 +101,7 @@ class Steering:
             ("PATCH", "/comfyume/queue", self.change_queue),
             ("GET", "/comfyume/workers", self.workers),
             ("PATCH", "/comfyume/workers/{name}", self.change_worker),
+            ("DELETE", "/comfyume/workers/{name}", self.dismiss_worker),
             ("POST", "/comfyume/messages", self.say),
         ):
             server.add_route(method, path, guarded(handler))
@@ -142,7 +143,7 @@ class Steering:
         return await self.queue(request)
 
     async def workers(self, _request: web.Request) -> web.Response:
-        """The registered workers."""
+        """The registered workers, and those that were lost a short while ago."""
         return web.json_response(list((await self._board.look()).workers.values()))
 
     async def change_worker(self, request: web.Request) -> web.Response:
@@ -158,6 +159,17 @@ class Steering:
             await self._queue.reserve(name, asked.reserved_for)
         self._notes.note(request[PERSON].name, "worker", worker=name, **changes)
         return web.json_response((await self._board.look()).workers.get(name))
+
+    async def dismiss_worker(self, request: web.Request) -> web.Response:
+        """Show a lost worker no longer."""
+        name = request.match_info["name"]
+        answer = await self._queue.dismiss(name)
+        if answer == "unknown":
+            return problem(404, "not-found", f"There is no worker {name}.")
+        if answer == "live":
+            return problem(409, "not-lost", f"The worker {name} is there. Only one that is lost can be dismissed.")
+        self._notes.note(request[PERSON].name, "worker", worker=name, dismissed=True)
+        return web.Response(status=204)
 
     async def say(self, request: web.Request) -> web.Response:
         """Say something to everybody whose page is open."""

@@ -150,6 +150,9 @@ def test_the_instructor_pauses_drains_reserves_and_speaks_to_all(person: Callabl
         assert told(ada, "jobs", lambda state: state["jobs"])["jobs"][0]["why"] == "paused"
         name = ines.get("/comfyume/workers")[0]["name"]
         assert send(ines, "PATCH", f"/comfyume/workers/{name}", {"drained": True})["state"] == "draining"
+        assert refusal(lambda: send(ines, "DELETE", f"/comfyume/workers/{name}")) == (409, "not-lost")
+        assert refusal(lambda: send(ines, "DELETE", "/comfyume/workers/nobody")) == (404, "not-found")
+        assert refusal(lambda: send(ada, "DELETE", f"/comfyume/workers/{name}")) == (403, "not-allowed")
         send(ines, "PATCH", f"/comfyume/workers/{name}", {"drained": False, "reserved_for": "bob"})
         [worker] = ines.get("/comfyume/workers")
         assert (worker["reserved_for"], worker["price_hour"]) == ("bob", 36)
