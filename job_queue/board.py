@@ -52,10 +52,11 @@ class BoardJob:
 
 @dataclass(frozen=True)
 class BoardWorker:
-    """A registered worker.
+    """A registered worker, or one that was lost a short while ago.
 
     Attributes:
         lease: seconds for which it still counts as live; not above 0 for one that is silent.
+        lost: when it was given up, Unix seconds; None for one that is there, and for a silent one at first.
         job: the id of the one that it has.
         reserved_for: the one person whose jobs it takes.
         price_hour: what an hour of it costs.
@@ -73,6 +74,7 @@ class BoardWorker:
     description: dict[str, Any]
     measured: dict[str, Any]
     seen: float | None
+    lost: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,4 +107,5 @@ def _worker(value: dict[str, Any]) -> BoardWorker:
         json.loads(value.get("description", "{}")),
         json.loads(value.get("measured", "{}")),
         int(value["measured_at"]) / 1000 if "measured_at" in value else None,
+        value["lost"] / 1000 if "lost" in value else None,
     )

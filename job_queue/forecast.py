@@ -13,6 +13,8 @@ from .jobs import Level
 
 #: Jobs that are played ahead; those behind them are told no time.
 MOST_PLAYED = 1_000
+#: The name of a worker that can run everything; no worker has it. What is left to it nobody can run now.
+ANY = ""
 #: The levels in their order.
 LEVELS = get_args(Level)
 
@@ -22,7 +24,8 @@ class Expected:
     """What is expected of a queued job.
 
     Attributes:
-        position: its place among all queued jobs in the order in which they will begin, from 1.
+        position: its place among all queued jobs in the order in which they will begin, from 1; in a pause, once the
+            queue goes on, and behind all others what no live worker can run. None for one that is too far back.
         starts_in: seconds until it begins; None while no live worker can run it, while the queue is paused, or for
             one that is too far back.
         memory: bytes of a GPU's memory that it is taken to need; None when nothing is known.
@@ -102,26 +105,28 @@ def forecast(outlook: Outlook) -> dict[str, Expected]:
         for lane in outlook.lanes
         for _, job_id in lane.jobs
     }
-    if outlook.is_paused:
-        return result
     free = [(left, name) for name, (left, _) in outlook.workers.items()]
     heapq.heapify(free)
     ranking = _Ranking(outlook)
     latest = max(outlook.turns.values(), default=0.0)
     position = 0
-    while free and position < MOST_PLAYED:
-        now, name = heapq.heappop(free)
+    while position < MOST_PLAYED:
+        now, name = heapq.heappop(free) if free else (None, ANY)
         lane = ranking.next_for(name)
         if lane is None:
+            if name == ANY:
+                break
             # Nothing that is queued now is for this worker.
             continue
         _, job_id = lane.jobs.popleft()
         position += 1
-        result[job_id] = replace(result[job_id], position=position, starts_in=now / 1000)
+        starts_in = None if now is None or outlook.is_paused else now / 1000
+        result[job_id] = replace(result[job_id], position=position, starts_in=starts_in)
         outlook.usage[lane.user] = outlook.usage.get(lane.user, 0.0) + lane.duration
         latest += 1
         outlook.turns[lane.user] = latest
-        heapq.heappush(free, (now + lane.duration, name))
+        if now is not None:
+            heapq.heappush(free, (now + lane.duration, name))
     return result
 
 
@@ -133,8 +138,10 @@ class _Ranking:
 
     def __init__(self, outlook: Outlook) -> None:
         self._outlook = outlook
-        lanes_of: dict[str, list[int]] = {name: [] for name in outlook.workers}
+        lanes_of: dict[str, list[int]] = {name: [] for name in (ANY, *outlook.workers)}
         for index, lane in enumerate(outlook.lanes):
+            if lane.jobs:
+                lanes_of[ANY].append(index)
             for name in lane.workers & outlook.workers.keys():
                 only = outlook.workers[name][1]
                 if lane.jobs and (not only or lane.user == only):

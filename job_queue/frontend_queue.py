@@ -180,6 +180,11 @@ class FrontendQueue:
         """
         return bool(await self._run("drain", worker, "1" if is_drained else "") == b"ok")
 
+    async def dismiss(self, worker: str) -> Literal["ok", "live", "unknown"]:
+        """Show a lost worker no longer; ``live`` for one that is not lost."""
+        answer: Literal["ok", "live", "unknown"] = (await self._run("dismiss", worker)).decode()
+        return answer
+
     async def outlook(self) -> Outlook:
         """All that decides who goes next, for ``forecast``."""
         return Outlook.from_reply(await self._run("look_ahead"))

@@ -129,7 +129,7 @@ RULES: tuple[Rule, ...] = (
         POST            /comfyume/jobs/cancel
         PATCH           /comfyume/queue
         GET             /comfyume/workers
-        PATCH           /comfyume/workers/[^/]+
+        PATCH,DELETE    /comfyume/workers/[^/]+
         POST            /comfyume/messages
         GET,PUT,DELETE  /comfyume/feeds/workshop
         GET             /comfyume/workshop/.+

@@ -212,6 +212,7 @@ def _worker_row(worker: BoardWorker) -> Row:
         "drained": worker.is_drained,
         # In whole steps, so that not every heartbeat is news.
         "lease": max(0, int(worker.lease // 5 * 5)),
+        "lost": worker.lost,
         "devices": devices,
         "loaded": worker.measured.get("loaded", []),
         "seen": worker.seen,

@@ -22,6 +22,9 @@ LARGE = 64 * 1024
 MOST_SMALL_BYTES = 512 * 1024
 #: Bytes of a body that says a few things: a sign-in, or a change of limits.
 MOST_BYTES_OF_A_FORM = 16 * 1024
+#: Jobs that one body may name, and bytes of such a body: ids of 64 characters, and what stands between them.
+MOST_IDS = 2_000
+MOST_BYTES_OF_IDS = 160 * 1024
 #: Values in a body, by the commas and brackets in it: the workflow and the graph of about 1,500 nodes.
 MOST_VALUES = 120_000
 #: Nodes of a graph, and how many of them are checked without a change of thread.

@@ -21,12 +21,13 @@ from .bodies import body_of, changes_in, guarded
 from .gate import PERSON
 from .live_board import LiveBoard
 from .problems import problem
+from .prompt_limits import MOST_BYTES_OF_IDS, MOST_IDS
 
 #: Ids that the activity log names of one action.
 MOST_NOTED = 50
 
 CONFIG = ConfigDict(extra="forbid", strict=True)
-Ids = Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=2_000)]
+Ids = Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=MOST_IDS)]
 
 
 class JobChange(BaseModel):
@@ -100,13 +101,14 @@ class Steering:
             ("PATCH", "/comfyume/queue", self.change_queue),
             ("GET", "/comfyume/workers", self.workers),
             ("PATCH", "/comfyume/workers/{name}", self.change_worker),
+            ("DELETE", "/comfyume/workers/{name}", self.dismiss_worker),
             ("POST", "/comfyume/messages", self.say),
         ):
             server.add_route(method, path, guarded(handler))
 
     async def change_jobs(self, request: web.Request) -> web.Response:
         """Change the level of queued jobs, or hold them back; answers the ids that ``changed``."""
-        asked = await body_of(request, JobChange)
+        asked = await body_of(request, JobChange, MOST_BYTES_OF_IDS)
         if asked.level is not None:
             changed = await self._queue.set_level(asked.ids, asked.level)
             self._note(request, "priority", changed, level=asked.level)
@@ -117,7 +119,7 @@ class Steering:
 
     async def cancel_jobs(self, request: web.Request) -> web.Response:
         """Cancel jobs of anybody; answers the ids of those that were ``cancelled``."""
-        asked = await body_of(request, JobIds)
+        asked = await body_of(request, JobIds, MOST_BYTES_OF_IDS)
         records = await self._queue.records(asked.ids)
         by_user: dict[str, list[str]] = {}
         for record in records.values():
@@ -141,7 +143,7 @@ class Steering:
         return await self.queue(request)
 
     async def workers(self, _request: web.Request) -> web.Response:
-        """The registered workers."""
+        """The registered workers, and those that were lost a short while ago."""
         return web.json_response(list((await self._board.look()).workers.values()))
 
     async def change_worker(self, request: web.Request) -> web.Response:
@@ -157,6 +159,17 @@ class Steering:
             await self._queue.reserve(name, asked.reserved_for)
         self._notes.note(request[PERSON].name, "worker", worker=name, **changes)
         return web.json_response((await self._board.look()).workers.get(name))
+
+    async def dismiss_worker(self, request: web.Request) -> web.Response:
+        """Show a lost worker no longer."""
+        name = request.match_info["name"]
+        answer = await self._queue.dismiss(name)
+        if answer == "unknown":
+            return problem(404, "not-found", f"There is no worker {name}.")
+        if answer == "live":
+            return problem(409, "not-lost", f"The worker {name} is there. Only one that is lost can be dismissed.")
+        self._notes.note(request[PERSON].name, "worker", worker=name, dismissed=True)
+        return web.Response(status=204)
 
     async def say(self, request: web.Request) -> web.Response:
         """Say something to everybody whose page is open."""

@@ -5,6 +5,8 @@
 -- ARGV[3...] job ids
 --
 -- Returns the ids of the jobs that changed.
+-- Of several that go to the front the first one named goes first. Whatever becomes of its level, a job keeps the number
+-- that it was submitted with, and stands by that one again as soon as it is not at the front.
 -- Invariant: only queued jobs change, a held one is in no lane, and whatever a waiting worker may run now is handed to it.
 -- @include keys
 -- @include lanes
@@ -16,39 +18,42 @@
 -- @include assign
 
 local what, level = ARGV[1], ARGV[2]
+local first, last, step = 3, #ARGV, 1
+if what == 'level' and level == 'front' then
+  -- Each goes ahead of those that were moved there before, as with ComfyUI's own front.
+  first, last, step = last, first, -1
+end
 proceed_when_full()
 local changed = {}
-for i = 3, #ARGV do
+for i = first, last, step do
   local job_id = ARGV[i]
   local job = key('job', job_id)
-  local fields = redis.call('HMGET', job, 'state', 'user', 'lane', 'level', 'number', 'held')
-  local user, lane, number, held = fields[2], fields[3], fields[5], fields[6]
-  local target = level
-  if what ~= 'level' then
-    target = fields[4]
-  end
+  local fields = redis.call('HMGET', job, 'state', 'user', 'lane', 'level', 'held')
+  local user, lane, former, held = fields[2], fields[3], fields[4], fields[5]
+  local target = what == 'level' and level or former
   local is_change = (what == 'hold' and not held) or (what == 'release' and held)
-    or (what == 'level' and (target ~= fields[4] or target == 'front'))
+    or (what == 'level' and (target ~= former or target == 'front'))
   if fields[1] == 'queued' and is_change then
     if not held then
-      leave_lane(job_id, fields[4], user, lane)
+      leave_lane(job_id, former, user, lane)
     end
-    if what == 'level' and target == 'front' then
-      -- Ahead of those that were moved there before, as ComfyUI's own front does.
-      number = -redis.call('INCR', key('submitted'))
-    end
-    redis.call('HSET', job, 'level', target, 'number', number)
     if what == 'hold' then
       held = '1'
       redis.call('HSET', job, 'held', held)
     elseif what == 'release' then
       held = nil
       redis.call('HDEL', job, 'held')
+    elseif target == 'front' then
+      redis.call('HSET', job, 'level', target, 'rank', -redis.call('INCR', key('submitted')))
+    else
+      redis.call('HSET', job, 'level', target)
+      redis.call('HDEL', job, 'rank')
     end
+    local rank = rank_of(job_id)
     if not held then
-      enter_lane(job_id, target, user, lane, number)
+      enter_lane(job_id, target, user, lane, rank)
     end
-    redis.call('ZADD', key('active', user), number, job_id)
+    redis.call('ZADD', key('active', user), rank, job_id)
     publish_change(user)
     changed[#changed + 1] = job_id
   end

@@ -1,4 +1,5 @@
--- Give back the jobs of lost workers, and forget the workers. Any frontend may run it at any time.
+-- Give back the jobs of lost workers, and forget the workers: they are shown as lost for a while, and have no part in
+-- anything else. Any frontend may run it at any time.
 --
 -- KEYS[1]  prefix of the workshop
 -- ARGV[1]  lost claims after which a job is quarantined
@@ -25,6 +26,8 @@
 -- Without a sweep for this long, or for half a lease, the store or all frontends were away. Frontends sweep ten times in a
 -- lease, at least every second; a worker renews four times in one, so a quarter of it is left to renew after half is lost.
 local AWAY_MS = 5000
+-- For so long lost workers are shown, the last ones of them.
+local LOST_MS, MOST_LOST = 600000, 50
 
 -- What a live worker can run is kept as long as it lives, and 30 days longer.
 local function keep_catalogue(digest)
@@ -88,14 +91,19 @@ end
 for _, worker in ipairs(is_grace and {} or redis.call('SMEMBERS', key('workers'))) do
   if redis.call('EXISTS', key('presence', worker)) == 1 then
     keep_catalogue(redis.call('HGET', key('worker', worker), 'catalogue'))
+    redis.call('ZREM', key('lost'), worker)
   else
+    proceed_when_full()
+    redis.call('ZADD', key('lost'), now, worker)
     redis.call('EXPIRE', key('worker', worker), 86400)
     redis.call('SREM', key('workers'), worker)
     redis.call('HDEL', key('idle'), worker)
     gone = true
   end
 end
+redis.call('ZREMRANGEBYSCORE', key('lost'), '-inf', now - LOST_MS)
 if gone then
+  redis.call('ZREMRANGEBYRANK', key('lost'), 0, -MOST_LOST - 1)
   redis.call('INCR', key('catalogue-version'))
   redis.call('PUBLISH', key('events'), cjson.encode({workers = true}) .. '\n')
 end

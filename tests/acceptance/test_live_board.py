@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import urllib.request
+import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -149,6 +150,9 @@ def test_the_instructor_pauses_drains_reserves_and_speaks_to_all(person: Callabl
         assert told(ada, "jobs", lambda state: state["jobs"])["jobs"][0]["why"] == "paused"
         name = ines.get("/comfyume/workers")[0]["name"]
         assert send(ines, "PATCH", f"/comfyume/workers/{name}", {"drained": True})["state"] == "draining"
+        assert refusal(lambda: send(ines, "DELETE", f"/comfyume/workers/{name}")) == (409, "not-lost")
+        assert refusal(lambda: send(ines, "DELETE", "/comfyume/workers/nobody")) == (404, "not-found")
+        assert refusal(lambda: send(ada, "DELETE", f"/comfyume/workers/{name}")) == (403, "not-allowed")
         send(ines, "PATCH", f"/comfyume/workers/{name}", {"drained": False, "reserved_for": "bob"})
         [worker] = ines.get("/comfyume/workers")
         assert (worker["reserved_for"], worker["price_hour"]) == ("bob", 36)
@@ -209,6 +213,21 @@ def test_what_is_wrong_is_said_as_a_problem(person: Callable[..., Client], pair:
     nobody = Client(pair.frontend.address, connect=False)
     assert refusal(lambda: nobody.get("/comfyume/jobs")) == (401, "not-signed-in")
     assert refusal(lambda: bob.request("GET", "/comfyume/results.zip?job=none")) == (404, "no-files")
+
+
+def test_two_thousand_jobs_can_be_changed_or_cancelled_at_once_and_more_bytes_are_a_problem(
+    person: Callable[..., Client],
+) -> None:
+    ines = person("ines", connect=False)
+    ids = [str(uuid.uuid4()) for _ in range(2_000)]
+    assert send(ines, "PATCH", "/comfyume/jobs", {"ids": ids, "level": "1"}) == {"changed": []}
+    assert send(ines, "POST", "/comfyume/jobs/cancel", {"ids": ids}) == {"cancelled": []}
+    one_more = {"ids": [*ids, "x"]}
+    assert refusal(lambda: send(ines, "POST", "/comfyume/jobs/cancel", one_more)) == (400, "invalid-request")
+    too_large = {"ids": ["x" * 64] * 4_000}
+    assert refusal(lambda: send(ines, "POST", "/comfyume/jobs/cancel", too_large)) == (413, "body-too-large")
+    assert refusal(lambda: send(ines, "PATCH", "/comfyume/jobs", {**too_large, "held": True}))[0] == 413
+    assert refusal(lambda: send(ines, "POST", "/comfyume/messages", {"text": "x" * 20_000})) == (413, "body-too-large")
 
 
 def test_from_a_workers_event_to_the_instructors_socket_takes_less_than_a_quarter_second(

@@ -222,7 +222,7 @@ class Room:
         return job_id
 
     def check_lanes(self) -> None:
-        """Every queued job stands in its one lane, and each list at the number of its first entry in the one above."""
+        """Every queued job stands in its one lane, and each list at the rank of its first entry in the one above."""
         standing = {}
         for level in ("front", "0", "1", "2", "3"):
             for user, of_user in self._scores("people", level):
@@ -239,8 +239,9 @@ class Room:
             if self.raw.hget(key, "state") == b"queued"
         }
         for job_id in queued:
-            fields = [self.field(job_id, name) or "" for name in ("level", "user", "lane", "number")]
-            where = (*fields[:3], float(fields[3])) if not self.field(job_id, "held") else None
+            fields = [self.field(job_id, name) or "" for name in ("level", "user", "lane")]
+            rank = self.field(job_id, "rank") or self.field(job_id, "number")
+            where = (*fields, float(rank or "nan")) if not self.field(job_id, "held") else None
             assert standing.pop(job_id, None) == where
         assert not standing
 

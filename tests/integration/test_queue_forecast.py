@@ -101,14 +101,38 @@ async def test_a_job_that_no_worker_can_run_has_no_time_and_no_workers(room: Roo
     foreign = await room.submit(needs=frozenset({"node:Foreign"}))
     expected = await expect(room)
     assert (expected[stuck].starts_in, expected[stuck].workers, expected[stuck].memory) == (None, (), 46 * 2**30)
-    assert (expected[foreign].position, expected[foreign].workers) == (None, ())
+    assert (expected[foreign].starts_in, expected[foreign].workers) == (None, ())
 
 
-async def test_a_paused_queue_has_no_times(room: Room) -> None:
+@pytest.mark.parametrize("has_worker", [True, False])
+async def test_in_a_pause_jobs_have_no_times_but_the_order_in_which_they_begin_when_it_goes_on(
+    room: Room, has_worker: bool
+) -> None:
+    await room.queue.configure(Policy("fifo", paused=True))
+    worker = await room.worker() if has_worker else None
+    ids = [await room.submit(user=user) for user in "aaabb"]
+    await room.queue.set_level([ids[2]], "1")
+    await room.queue.set_level([ids[4]], "front")
+    expected = await expect(room)
+    assert {told.starts_in for told in expected.values()} == {None}
+    worker = worker or await room.worker()
+    await room.queue.pause(is_paused=False)
+    claimed = []
+    for _ in ids:
+        job = await worker.take()
+        claimed.append(job.job_id)
+        await worker.finish(job)
+    assert sorted(ids, key=lambda job_id: expected[job_id].position) == claimed
+    assert claimed[:2] == [ids[4], ids[2]]
+
+
+async def test_what_no_worker_can_run_stands_behind_what_one_can_in_the_order_of_the_levels(room: Room) -> None:
     await room.worker()
-    job_id = await room.submit()
-    await room.queue.configure(Policy(paused=True))
-    assert (await expect(room))[job_id].starts_in is None
+    stuck = [await room.submit(needs=frozenset({"node:Foreign"})) for _ in range(2)]
+    await room.queue.set_level([stuck[1]], "0")
+    job = await room.submit()
+    expected = await expect(room)
+    assert sorted(expected, key=lambda job_id: expected[job_id].position) == [job, stuck[1], stuck[0]]
 
 
 async def test_a_reserved_worker_is_expected_to_run_that_persons_jobs_alone(room: Room) -> None:

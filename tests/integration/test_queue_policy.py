@@ -163,6 +163,29 @@ async def test_the_front_is_ahead_of_every_level_and_the_last_one_there_is_first
     assert await users_served(await room.worker(), 4) == "cbda"
 
 
+async def test_of_several_that_go_to_the_front_at_once_the_first_named_is_first(room: Room) -> None:
+    ids = await submit_as(room, "abcd")
+    await room.queue.set_level(ids[1:3], "front")
+    assert await users_served(await room.worker(), 4) == "bcad"
+
+
+async def test_a_job_keeps_its_number_at_the_front_and_stands_where_it_stood_when_it_leaves_it(room: Room) -> None:
+    ids = [await room.submit() for _ in range(5)]
+    before = await room.queue.active(ADA)
+    await room.queue.set_level([ids[3], ids[1]], "front")
+    moved = {job.job_id: job.number for job in await room.queue.active(ADA)}
+    assert list(moved) == [ids[3], ids[1], ids[0], ids[2], ids[4]]
+    assert moved == {job.job_id: job.number for job in before}
+    assert await room.queue.set_level([ids[1], ids[3]], "2") == [ids[1], ids[3]]
+    room.check_lanes()
+    assert await room.queue.active(ADA) == before
+    worker = await room.worker()
+    for job_id in ids:
+        job = await worker.take()
+        assert job.job_id == job_id
+        await worker.finish(job)
+
+
 async def test_no_level_waits_for_ever(room: Room) -> None:
     worker = await room.worker()
     ids = await submit_as(room, "zaaaa")

@@ -22,14 +22,14 @@ EVERY_FILE = [*SCRIPTS, *INCLUDES]
 ALLOWED = {"DEL", "EXISTS", "EXPIRE", "PERSIST", "PEXPIRE", "TTL", "GET", "INCR", "SET", "RPUSH", "LTRIM"}
 ALLOWED |= {"HDEL", "HGET", "HGETALL", "LRANGE", "HEXISTS", "HMGET", "HSET", "SADD", "SDIFF", "SMEMBERS", "SREM"}
 ALLOWED |= {"ZADD", "ZCARD", "ZDIFF", "ZINTER", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE", "ZSCORE"}
-ALLOWED |= {"PUBLISH", "TIME", "HINCRBY", "HKEYS", "PTTL", "XADD"}
+ALLOWED |= {"PUBLISH", "TIME", "HINCRBY", "HKEYS", "PTTL", "XADD", "SISMEMBER", "ZREMRANGEBYRANK"}
 #: Options of those commands that came after 6.2.
 TOO_NEW = re.compile(r"'(?:PX|EX|NX|XX|GT|LT)AT?'")
 CALL = re.compile(r"redis\.p?call\('([A-Za-z]+)'((?:[^()]|\([^()]*\))*)")
 #: Key names that only scripts, or only Python, have to do with.
 SCRIPTS_ONLY = {"active", "fits", "history", "idle", "lane", "lanes", "lease", "needs", "nothing"}
 SCRIPTS_ONLY |= {"running", "submitted", "people", "queued", "served", "turns", "usage", "kind", "reserved", "submits"}
-SCRIPTS_ONLY |= {"heads", "order", "passed", "grace", "swept", "orphans", "allowance", "grant"}
+SCRIPTS_ONLY |= {"heads", "order", "passed", "grace", "swept", "orphans", "allowance", "grant", "lost"}
 PYTHON_ONLY = {"catalogues-seen", "replies", "script-file"}
 PYTHON_ONLY |= {"users", "session", "sessions-of", "failures", "browser", "activity", "signing-key"}
 PYTHON_ONLY |= {"series", "sampled", "seen"}

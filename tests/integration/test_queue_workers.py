@@ -126,6 +126,53 @@ async def test_a_silent_worker_is_forgotten_by_the_sweep_and_its_record_within_a
     assert room.raw.ttl(room.keys.worker(worker.name)) == -1
 
 
+async def test_a_lost_worker_is_shown_as_lost_for_ten_minutes_and_its_job_as_queued(room: Room) -> None:
+    worker = await room.worker()
+    job_id = await room.submit()
+    await worker.take()
+    await room.let_lease_run_out(job_id)
+    await room.let_presence_run_out(worker)
+    await room.queue.sweep()
+    board = await room.queue.board()
+    lost = board.workers[worker.name]
+    assert (lost.lease <= 0, lost.job, board.jobs[job_id].is_running) == (True, None, False)
+    assert lost.lost == pytest.approx(board.now, abs=5)
+    room.raw.zadd(room.key("lost"), {worker.name: (board.now - 601) * 1000})
+    await room.queue.sweep()
+    assert (await room.queue.board()).workers == {}
+
+
+async def test_a_lost_worker_is_shown_no_longer_once_it_is_back_or_dismissed_or_has_left(room: Room) -> None:
+    worker = await room.worker()
+    assert await room.queue.dismiss(worker.name) == "live"
+    for end in ("back", "dismissed", "left"):
+        await room.let_presence_run_out(worker)
+        await room.queue.sweep()
+        assert (await room.queue.board()).workers[worker.name].lost is not None
+        if end == "back":
+            await worker.register()
+            assert (await room.queue.board()).workers[worker.name].lost is None
+        elif end == "dismissed":
+            async with room.listening() as receive:
+                assert await room.queue.dismiss(worker.name) == "ok"
+                assert await receive() == Notice("workers", {"workers": True})
+            assert (await room.queue.board()).workers == {}
+            await worker.register()
+        else:
+            await worker.reports.leave()
+            assert (await room.queue.board()).workers == {}
+        await room.queue.sweep()
+    assert await room.queue.dismiss("nobody") == "unknown"
+
+
+async def test_no_more_than_fifty_lost_workers_are_kept(room: Room) -> None:
+    workers = [await room.worker(f"w{number}") for number in range(55)]
+    for worker in workers:
+        await room.let_presence_run_out(worker)
+    await room.queue.sweep()
+    assert len((await room.queue.board()).workers) == 50
+
+
 async def test_a_waiting_worker_that_can_run_something_new_is_asked_again_at_once(room: Room) -> None:
     worker = await room.worker(can=["node:B"])
     waiting = await worker.wait_for_work(timeout=5)

@@ -100,6 +100,7 @@ def test_the_queue_is_told_by_what_jobs_wait_for() -> None:
 def test_devices_are_told_of_workers_that_are_there_as_far_as_they_are_known() -> None:
     workers = (worker("w1"), worker("w2", use=None, temperature=None, vram_free=None), worker("gone", lease=-1))
     figures = told(board(workers=workers))
+    assert board(workers=workers).live_workers() == 2
     assert figures["comfyume_workers"] == {("idle",): 2, ("busy",): 0, ("draining",): 0, ("lost",): 1}
     assert figures["comfyume_gpu_use_ratio"] == {("0", "w1"): 0.5}
     assert figures["comfyume_gpu_memory_used_bytes"] == {("0", "w1"): 70}

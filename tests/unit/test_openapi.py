@@ -10,6 +10,7 @@ import pytest
 
 from comfyume.commands.source_tree import ROOT
 from comfyume.server_routes.access import Who, who_may
+from comfyume.server_routes.prompt_limits import MOST_BYTES_OF_IDS, MOST_IDS
 
 DESCRIPTION = ROOT / "docs" / "openapi.yaml"
 WORKERS = "/comfyume/worker/"
@@ -85,6 +86,14 @@ def test_every_route_says_how_it_refuses() -> None:
         else:
             wanted = {"401", "403", "429", "503"} | ({"302"} if method == "GET" else set())
         assert wanted <= set(operation["responses"]), f"{method} {path}"
+
+
+def test_bodies_that_name_jobs_have_the_bounds_that_the_code_has() -> None:
+    description = read()
+    assert description["components"]["schemas"]["NamedJobs"]["maxItems"] == MOST_IDS
+    for path, method in (("/comfyume/jobs", "patch"), ("/comfyume/jobs/cancel", "post")):
+        said = description["paths"][path][method]["requestBody"]["description"]
+        assert said.startswith(f"At most {MOST_BYTES_OF_IDS // 1024} KiB")
 
 
 def test_every_route_has_a_name_of_its_own_and_a_known_tag() -> None:

@@ -2,11 +2,11 @@
 --
 -- Jobs with the same needs share a lane, so whether a worker can run them is worked out once for all of them. A person has
 -- lanes at each level, the instructor's priority. What stands where:
---   people:<level>               who has jobs at a level, each at the number of their first job there
+--   people:<level>               who has jobs at a level, each at the rank of their first job there
 --   order:<level>                the same people by what they used; see includes/policy_fair.lua
 --   heads:<level>                a hash: the lane of that job, by person
---   lanes:<level>:<user>         a person's lanes at a level, each at the number of its first job
---   lane:<level>:<user>:<lane>   the jobs of a lane, by number
+--   lanes:<level>:<user>         a person's lanes at a level, each at the rank of its first job
+--   lane:<level>:<user>:<lane>   the jobs of a lane, by rank: the number they were submitted with, or their place at the front
 --   queued                       every queued job, held ones too, by the time of its submit
 
 -- The first goes first; 'front' is where an instructor moves a job ahead of all.
@@ -46,13 +46,13 @@ end
 -- Those who used nothing lately stand before all others, by their first job; see includes/policy_fair.lua.
 local UNUSED, LARGEST_NUMBER = -1e15, 1e14
 
-local function place_by_usage(level, user, number)
+local function place_by_usage(level, user, rank)
   local used = redis.call('ZSCORE', key('usage'), user)
-    or string.format('%.17g', UNUSED + math.max(-LARGEST_NUMBER, math.min(LARGEST_NUMBER, tonumber(number))))
+    or string.format('%.17g', UNUSED + math.max(-LARGEST_NUMBER, math.min(LARGEST_NUMBER, tonumber(rank))))
   redis.call('ZADD', key('order', level), used, user)
 end
 
--- Invariant: each list stands in the one above it at the number of its first entry, and an empty one does not.
+-- Invariant: each list stands in the one above it at the rank of its first entry, and an empty one does not.
 local function place_lane(level, user, lane)
   local mine = level .. ':' .. user
   local head = redis.call('ZRANGE', key('lane', mine .. ':' .. lane), 0, 0, 'WITHSCORES')
@@ -79,20 +79,25 @@ local function leave_lane(job_id, level, user, lane)
   place_lane(level, user, lane)
 end
 
-local function enter_lane(job_id, level, user, lane, number)
+local function enter_lane(job_id, level, user, lane, rank)
   if redis.call('EXISTS', key('people', level)) == 0 then
     -- A level's patience begins when somebody waits at it.
     redis.call('HSET', key('served'), level, now_ms())
     levels_in_use = nil
   end
-  redis.call('ZADD', key('lane', level .. ':' .. user .. ':' .. lane), number, job_id)
+  redis.call('ZADD', key('lane', level .. ':' .. user .. ':' .. lane), rank, job_id)
   place_lane(level, user, lane)
+end
+
+local function rank_of(job_id)
+  local job = redis.call('HMGET', key('job', job_id), 'rank', 'number')
+  return job[1] or job[2]
 end
 
 -- A claimed job that lost its worker stands where it stood.
 local function return_to_lane(job_id)
-  local job = redis.call('HMGET', key('job', job_id), 'level', 'user', 'lane', 'number', 'submitted')
+  local job = redis.call('HMGET', key('job', job_id), 'level', 'user', 'lane', 'submitted')
   redis.call('HSET', key('job', job_id), 'state', 'queued')
-  redis.call('ZADD', key('queued'), job[5], job_id)
-  enter_lane(job_id, job[1], job[2], job[3], job[4])
+  redis.call('ZADD', key('queued'), job[4], job_id)
+  enter_lane(job_id, job[1], job[2], job[3], rank_of(job_id))
 end

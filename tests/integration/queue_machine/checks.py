@@ -34,6 +34,7 @@ def _shown(fields: dict[str, str]) -> dict[str, Any]:
         "user": fields["user"],
         "lane": fields["lane"],
         "number": float(fields["number"]),
+        "front": float(fields["rank"]) if "rank" in fields else None,
         "level": fields["level"],
         "state": fields["state"],
         "attempt": int(fields["attempt"]),
@@ -52,6 +53,7 @@ def _expected(job: Job) -> dict[str, Any]:
         "user": job.user,
         "lane": job.lane,
         "number": job.number,
+        "front": job.front,
         "level": job.level,
         "state": job.state,
         "attempt": job.attempt,
@@ -96,21 +98,21 @@ def _indexes(model: Workshop) -> dict[str, Any]:
     indexes |= {f"presence:{worker}": model.records[worker].instance for worker in model.present}
     indexes |= {f"inbox:{worker}": items for worker, items in model.inboxes.items()}
     for user in {job.user for job in jobs}:
-        indexes[f"active:{user}"] = [(job.job_id, job.number) for job in model.active(user)]
+        indexes[f"active:{user}"] = [(job.job_id, job.rank) for job in model.active(user)]
         indexes[f"history:{user}"] = [job_id for _, job_id in sorted(model.history[user])]
     return indexes | _lanes(model.standing())
 
 
 def _lanes(standing: list[Job]) -> dict[str, list[tuple[str, float]]]:
-    """Jobs in lanes, lanes of people, people of levels: each at the number of its first entry."""
+    """Jobs in lanes, lanes of people, people of levels: each at the rank of its first entry."""
     lanes: dict[str, list[Job]] = defaultdict(list)
     lanes_of: dict[str, dict[str, float]] = defaultdict(dict)
     people: dict[str, dict[str, float]] = defaultdict(dict)
     for job in in_order(standing):
         lanes[f"lane:{job.level}:{job.user}:{job.lane}"].append(job)
-        lanes_of[f"lanes:{job.level}:{job.user}"].setdefault(job.lane, job.number)
-        people[f"people:{job.level}"].setdefault(job.user, job.number)
-    indexes = {key: [(job.job_id, job.number) for job in jobs] for key, jobs in lanes.items()}
+        lanes_of[f"lanes:{job.level}:{job.user}"].setdefault(job.lane, job.rank)
+        people[f"people:{job.level}"].setdefault(job.user, job.rank)
+    indexes = {key: [(job.job_id, job.rank) for job in jobs] for key, jobs in lanes.items()}
     for key, firsts in (lanes_of | people).items():
         indexes[key] = sorted(firsts.items(), key=lambda entry: (entry[1], entry[0]))
     return indexes
@@ -204,7 +206,7 @@ def _first_jobs_for(asked: dict[str, Any], only: str | None, picture: Picture) -
     """The first job of each person at each level that a waiting worker may run."""
     standing = [fields for fields in picture.jobs.values() if fields["state"] == "queued" and "held" not in fields]
     found: dict[tuple[str, str], dict[str, str]] = {}
-    for fields in sorted(standing, key=lambda fields: (float(fields["number"]), fields["lane"])):
+    for fields in sorted(standing, key=lambda fields: (float(fields.get("rank", fields["number"])), fields["lane"])):
         kind = _kind(picture, fields)
         need = kind.get("stated") or kind.get("memory") or kind.get("estimate") or 0
         has_room = asked["room"] == "" or int(need) <= int(asked["room"])

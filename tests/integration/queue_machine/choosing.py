@@ -42,7 +42,7 @@ def in_turn(at_level: Sequence[Job], request: Request, mode: str, ledger: Ledger
 
 def _rank(job: Job, first: Job, mode: str, ledger: Ledger) -> Any:
     if mode == "fifo":
-        return job.number
+        return job.rank
     used: Any = ledger.usage(job.user) if mode == "fair" else ledger.turns.get(job.user)
     # Who used nothing, or was never served, goes first, by their first job, whether this worker can run it or not.
-    return (1, used, job.user) if used is not None else (0, first.number, job.user)
+    return (1, used, job.user) if used is not None else (0, first.rank, job.user)

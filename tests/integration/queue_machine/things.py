@@ -60,6 +60,8 @@ class Job:
     kind: str
     body: str
     number: float
+    #: Its place at the front, while it stands there.
+    front: float | None = None
     level: str = USUAL_LEVEL
     state: str = "queued"
     is_held: bool = False
@@ -104,7 +106,12 @@ class Job:
     @property
     def place(self) -> tuple[float, str, str]:
         """What orders a person's jobs at one level."""
-        return self.number, self.lane, self.job_id
+        return self.rank, self.lane, self.job_id
+
+    @property
+    def rank(self) -> float:
+        """By what it is sorted; people see the number, whatever becomes of its level."""
+        return self.number if self.front is None else self.front
 
 
 class Told(NamedTuple):
@@ -169,5 +176,5 @@ def place_of(job: Job) -> Place:
 
 
 def in_order(jobs: Sequence[Job]) -> list[Job]:
-    """Jobs in the order of a sorted set: by number, then by id."""
-    return sorted(jobs, key=lambda job: (job.number, job.job_id))
+    """Jobs in the order of a sorted set: by rank, then by id."""
+    return sorted(jobs, key=lambda job: (job.rank, job.job_id))

@@ -75,12 +75,13 @@ class Workshop(Scheduling):
 
     def set_level(self, level: str, job_ids: Sequence[str]) -> list[str]:
         changed = []
-        for job in self._queued(job_ids):
+        is_front = level == "front"
+        # The first one named goes first, so it is the last to be put ahead of all.
+        for job in self._queued(job_ids[::-1] if is_front else job_ids):
             if level in ("front", *(other for other in LEVELS if other != job.level)):
                 changed.append(job.job_id)
-                if level == "front":
-                    self.submitted += 1
-                    job.number = -self.submitted
+                self.submitted += is_front
+                job.front = -self.submitted if is_front else None
                 self._move(job, level)
         return self._steered(changed)
 
