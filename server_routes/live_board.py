@@ -10,13 +10,13 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
 from ..job_queue.board import Board
 from ..job_queue.errors import QueueError
-from ..job_queue.events import Batch, Event, Notice
+from ..job_queue.events import Batch, Notice
 from ..job_queue.forecast import Expected, forecast
 from ..job_queue.frontend_queue import FrontendQueue
 from .board_rows import Rows, rows_of
@@ -72,7 +72,7 @@ class LiveBoard:
         if message.ends is not None or job is None or not job.is_running:
             self._progress.pop(message.job_id, None)
             self.touch()
-        if message.ends is None and (progress := _progress_in(message.events)) is not None:
+        if message.ends is None and (progress := _progress_in(message)) is not None:
             self._progress[message.job_id] = progress
             self._wake.set()
 
@@ -149,14 +149,15 @@ class LiveBoard:
             self._changed(rows)
 
 
-def _progress_in(events: Sequence[Event]) -> dict[str, Any] | None:
-    """How far a job has come by its latest events: ``node``, ``value`` and ``max``; None if they tell nothing of it."""
-    for event in reversed(events):
+def _progress_in(batch: Batch) -> dict[str, Any] | None:
+    """How far a job has come, ``node``, ``title``, ``value`` and ``max``, by its latest events; None if none tells."""
+    for event in reversed(batch.events):
         if event.name not in ("progress", "executing"):
             continue
         data = json.loads(event.payload)["data"]
+        node = str(data.get("node") or "")
         if event.name == "progress":
-            return {"node": str(data.get("node") or ""), "value": data["value"], "max": data["max"]}
-        if data.get("node") is not None:
-            return {"node": str(data["node"]), "value": 0, "max": 0}
+            return {"node": node, "title": batch.titles.get(node, ""), "value": data["value"], "max": data["max"]}
+        if node:
+            return {"node": node, "title": batch.titles.get(node, ""), "value": 0, "max": 0}
     return None

@@ -96,6 +96,22 @@ def test_a_person_is_told_of_their_own_jobs_alone_from_the_queue_to_the_end(
         assert told(ada, "jobs", lambda state: not state["jobs"])["queued"] == 0
 
 
+def test_progress_says_what_the_node_is_called_to_its_person_and_the_instructor(
+    person: Callable[..., Client], gate: Path
+) -> None:
+    with person("ada") as ada, person("ines") as ines:
+        follow(ada, "jobs")
+        follow(ines, "workshop")
+        graph = graphs.gated(gate)
+        graph["1"]["_meta"] = {"title": "Wait <b>here</b>"}
+        job = ada.submit(graph)
+        shown = {"node": "1", "title": "Wait <b>here</b>", "value": 0, "max": 0}
+        told(ada, "jobs", lambda state: state["jobs"] and state["jobs"][0]["progress"] == shown)
+        told(ines, "workshop", lambda change: any(row["progress"] == shown for row in _set(change)))
+        gate.touch()
+        ada.wait(job)
+
+
 def test_an_instructor_is_told_each_change_and_it_adds_up_to_what_is_so(
     person: Callable[..., Client], gate: Path
 ) -> None:
@@ -247,6 +263,10 @@ def test_from_a_workers_event_to_the_instructors_socket_takes_less_than_a_quarte
             waits.append(ines.events[-1].at - ended)
     print("seconds from the end of a job in its person's page to the instructor's:", sorted(waits))
     assert sorted(waits)[-2] < 0.25
+
+
+def _set(change: Any) -> list[Any]:
+    return list(change.get("jobs", {}).get("set", ()))
 
 
 def _gone(change: Any) -> list[str]:

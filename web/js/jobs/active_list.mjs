@@ -3,7 +3,6 @@
 import { arrange, element, icon, write } from "../elements.mjs";
 import { moment } from "../format.mjs";
 import { act, onceAtATime } from "./actions.mjs";
-import { nodeName } from "./node_names.mjs";
 import { now } from "./state.mjs";
 import { waiting } from "./waiting.mjs";
 
@@ -83,7 +82,7 @@ function activeCard({ id, number }, word) {
   }
 
   /** @param {Job} job */
-  async function showProgress({ progress }) {
+  function showProgress({ progress }) {
     if (!progress) {
       bar.removeAttribute("value");
       write(step, word("job.starting"));
@@ -91,7 +90,7 @@ function activeCard({ id, number }, word) {
     }
     bar.max = progress.max || 1;
     bar.value = progress.value;
-    const node = await nodeName(id, progress.node);
+    const node = progress.title || progress.node;
     write(step, progress.max > 1 ? word("job.step", { node, value: progress.value, max: progress.max }) : node);
   }
 
