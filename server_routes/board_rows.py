@@ -142,6 +142,7 @@ def rows_of(
     queued.sort(key=lambda row: (row["held"], places.get(row["id"], late), row["submitted"]))
     running = len(jobs) - len(queued)
     queue = {"mode": board.mode, "paused": board.is_paused, "queued": len(queued), "running": running}
+    queue["ended"] = board.ended
     return Rows(board.now, has_store, queue, jobs, workers, tuple(row["id"] for row in queued))
 
 
