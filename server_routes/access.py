@@ -88,7 +88,7 @@ RULES: tuple[Rule, ...] = (
         GET             /experiment/models(?:/.*)?
         GET             /view_metadata/[^/]+
         GET             /system_stats
-        GET             /comfyume/(?:me|page|waiting|allowance)
+        GET             /comfyume/(?:me|page|allowance)
         GET             /comfyume/strings/[^/]+\\.json
         """
         # What is each person's own.

@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -30,6 +30,8 @@ SLOW_PAUSE = 0.5
 RESTS = 4
 #: Seconds after which it is read again though nobody has told of a change: expected times move, leases run out.
 AGAIN = 5.0
+#: Seconds for which a read serves who asks by a request for a list of jobs.
+FRESH = 1.0
 #: Who looks: nobody, people at their own jobs, or an instructor at everything.
 Attention = Literal["", "jobs", "workshop"]
 #: Notices that tell of a change of what is read here.
@@ -92,6 +94,15 @@ class LiveBoard:
         self._draw()
         return self.rows
 
+    async def recent(self, job_ids: Collection[str]) -> Rows:
+        """The rows as they were a moment ago, so that one read serves all who ask; with these jobs, if they are there.
+
+        Raises:
+            QueueError: the store does not tell.
+        """
+        is_old = time.monotonic() - self._read_at > FRESH
+        return await self.look() if is_old or any(job_id not in self.rows.jobs for job_id in job_ids) else self.rows
+
     async def run(self) -> None:
         """Keep the rows fresh for whoever looks, until cancelled."""
         rested = 0.0
@@ -125,6 +136,7 @@ class LiveBoard:
             raise
         self._expected = await asyncio.to_thread(forecast, outlook)
         self._board = board
+        self._read_at = time.monotonic()
         self._progress = {job: told for job, told in self._progress.items() if job in board.jobs}
 
     def _draw(self) -> None:

@@ -60,7 +60,6 @@ from .steering import Steering
 from .submissions import Submissions
 from .template_needs import TemplateNeeds
 from .visits import Visits, note_order
-from .waiting import Waiting
 from .webhooks import Webhooks
 from .worker_files import WorkerFiles
 from .workers_answers import WorkersAnswers
@@ -148,9 +147,8 @@ class Frontend:
         self._readiness.mount()
         self._metrics.mount()
         self._page.mount()
-        Waiting(self._queue).mount()
         self._feeds.mount()
-        JobRoutes(self._queue, self._ledger).mount()
+        JobRoutes(self._queue, self._ledger, self._board).mount()
         History(self._ledger).mount()
         self._sampling.mount()
         TemplateNeeds(self._nodes).mount()
