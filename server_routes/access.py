@@ -123,7 +123,7 @@ RULES: tuple[Rule, ...] = (
         POST            /users
         GET             /internal/(?:logs|logs/raw|folder_paths)
         PATCH           /internal/logs/subscribe
-        GET             /comfyume/(?:people|activity)
+        GET             /comfyume/(?:people|activity|settings)
         GET,PUT         /comfyume/limits
         PATCH           /comfyume/jobs
         POST            /comfyume/jobs/cancel

@@ -55,6 +55,7 @@ from .readiness import Readiness
 from .relay import Relay
 from .results_zip import ResultsZip
 from .sampling import Sampling
+from .settings_route import SettingsRoute
 from .sign_in import SignInRoutes
 from .steering import Steering
 from .submissions import Submissions
@@ -147,6 +148,7 @@ class Frontend:
         self._readiness.mount()
         self._metrics.mount()
         self._page.mount()
+        SettingsRoute(self._settings).mount()
         self._feeds.mount()
         JobRoutes(self._queue, self._ledger, self._board).mount()
         History(self._ledger).mount()

@@ -338,6 +338,13 @@ def test_the_instructor_sees_who_is_here_what_templates_lack_and_how_it_went(per
     assert series["workers"][-1] == 1
 
 
+def test_the_instructor_reads_what_the_frontend_is_set_to_without_secrets(person: Callable[..., Client]) -> None:
+    told_now = person("ines", connect=False).get("/comfyume/settings")
+    assert (told_now["mode"], told_now["lease"] >= 1, "secret" in told_now) == ("frontend", True, False)
+    assert "@" not in told_now["redis_url"]
+    assert refusal(lambda: person("ada", connect=False).get("/comfyume/settings")) == (403, "not-allowed")
+
+
 def test_a_new_password_is_told_once_and_ends_the_old_ones_sessions(person: Callable[..., Client], pair: Pair) -> None:
     ines = person("ines", connect=False)
     given = send(ines, "POST", "/comfyume/people/cleo/password")
