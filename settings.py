@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -51,6 +51,8 @@ class SettingsError(Exception):
     """A setting is unknown or impossible; the message says what to write instead."""
 
 
+#: Names of settings that nobody is told the value of.
+SECRET_NAME = re.compile("secret|password|token|(?:^|_)key(?:_|$)")
 #: Too long for its line.
 ROUTES = "who may use routes of node packs, as in `participant GET /pack/route`; between semicolons"
 
@@ -88,6 +90,18 @@ class Settings(BaseModel):
     routes: Lines = Field((), description=ROUTES)
     activity_prompts: bool = Field(False, description="whether the activity log keeps the text of prompts")
     first_template: str = Field("test-card", description="template that a person's first visit opens; empty for none")
+
+    def without_secrets(self) -> dict[str, Any]:
+        """The values by their names, as JSON has them, for people to read.
+
+        Left out is what ``repr`` leaves out and what is called a secret, a key, a token or a password; an address is
+        told without what may hold one.
+        """
+        return {
+            name: _without_password(value)
+            for name, value in self.model_dump(mode="json").items()
+            if type(self).model_fields[name].repr and not SECRET_NAME.search(name)
+        }
 
     @field_validator("workshop")
     @classmethod
@@ -193,6 +207,16 @@ class Settings(BaseModel):
                 f"{PREFIX}USER_HEADER is believed from proxies alone: name them in {PREFIX}TRUSTED_PROXIES"
             )
         return self
+
+
+def _without_password(value: Any) -> Any:
+    """A value; an address without the user and the query, in which passwords stand."""
+    if isinstance(value, list):
+        return [_without_password(each) for each in value]
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    parts = urlsplit(value)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def default_worker_id(environ: Mapping[str, str]) -> str:

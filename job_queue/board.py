@@ -79,13 +79,14 @@ class BoardWorker:
 
 @dataclass(frozen=True)
 class Board:
-    """All of it; ``now`` by the store's clock."""
+    """All of it; ``now`` by the store's clock. ``ended`` is how many jobs have ended so far."""
 
     now: float
     mode: QueueMode
     is_paused: bool
     jobs: dict[str, BoardJob] = field(default_factory=dict)
     workers: dict[str, BoardWorker] = field(default_factory=dict)
+    ended: int = 0
 
     @classmethod
     def from_reply(cls, reply: bytes) -> Board:
@@ -93,7 +94,7 @@ class Board:
         value = json.loads(reply)
         jobs = {job["id"]: BoardJob.from_fields(job["id"], job) for job in value["jobs"] or ()}
         workers = {worker["name"]: _worker(worker) for worker in value["workers"] or ()}
-        return cls(value["now"] / 1000, value["mode"], value["paused"], jobs, workers)
+        return cls(value["now"] / 1000, value["mode"], value["paused"], jobs, workers, value["ended"])
 
 
 def _worker(value: dict[str, Any]) -> BoardWorker:

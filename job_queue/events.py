@@ -8,7 +8,7 @@ published only; all others are also kept in the job's stream, so that a browser 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -43,6 +43,7 @@ class Batch:
     Attributes:
         kept_before: number of the last kept event before this batch, by which a reader sees a gap.
         ends: the job's final state if this batch ends it.
+        titles: what the nodes are called whose work the events tell of, by their ids: the person's own words.
     """
 
     job_id: str
@@ -51,6 +52,7 @@ class Batch:
     events: Sequence[Event]
     kept_before: int = 0
     ends: str | None = None
+    titles: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Notice:
 def encode(batch: Batch, *, only_kept: bool = False) -> bytes:
     """The message for a batch; ``only_kept`` leaves out what may be missed."""
     events = [event for event in batch.events if event.keep or not only_kept]
-    header = {
+    header: dict[str, Any] = {
         "job": batch.job_id,
         "user": batch.user,
         "attempt": batch.attempt,
@@ -81,6 +83,8 @@ def encode(batch: Batch, *, only_kept: bool = False) -> bytes:
             [event.number, len(event.payload), event.text, event.keep, event.client, event.name] for event in events
         ],
     }
+    if batch.titles:
+        header["titles"] = dict(batch.titles)
     return b"".join([json.dumps(header).encode(), b"\n", *(event.payload for event in events)])
 
 
@@ -104,4 +108,12 @@ def decode(message: bytes) -> Batch | Notice:
         start += length
     if start != len(body):
         raise ValueError(f"a batch of job {header['job']} is not as long as its header says")
-    return Batch(header["job"], header["user"], header["attempt"], events, header["kept_before"], header["ends"])
+    return Batch(
+        header["job"],
+        header["user"],
+        header["attempt"],
+        events,
+        header["kept_before"],
+        header["ends"],
+        header.get("titles", {}),
+    )

@@ -14,7 +14,7 @@ KEYS_OF_WORKERS = (
     *("job:*", "worker:*", "people:*", "usage", "history:*", "order:*", "allowance:*", "queued", "kind:*", "lane:*"),
     *("lease:*", "events:*", "presence:*", "nothing", "policy", "heads:*", "lanes:*", "running", "passed", "fits:*"),
     *("inbox:*", "idle", "reserved", "served", "turns", "active:*", "limits:*", "needs:*", "capabilities:*", "workers"),
-    *("catalogue:*", "catalogue-version", "orphans", "script-file:*", "ledger", "webhooks"),
+    *("catalogue:*", "catalogue-version", "orphans", "script-file:*", "ledger", "ended", "webhooks"),
 )
 #: The same for the channels on which a worker speaks or listens.
 CHANNELS_OF_WORKERS = ("events", "control", "replies:*")

@@ -88,7 +88,7 @@ RULES: tuple[Rule, ...] = (
         GET             /experiment/models(?:/.*)?
         GET             /view_metadata/[^/]+
         GET             /system_stats
-        GET             /comfyume/(?:me|page|waiting|allowance)
+        GET             /comfyume/(?:me|page|allowance)
         GET             /comfyume/strings/[^/]+\\.json
         """
         # What is each person's own.
@@ -123,7 +123,7 @@ RULES: tuple[Rule, ...] = (
         POST            /users
         GET             /internal/(?:logs|logs/raw|folder_paths)
         PATCH           /internal/logs/subscribe
-        GET             /comfyume/(?:people|activity)
+        GET             /comfyume/(?:people|activity|settings)
         GET,PUT         /comfyume/limits
         PATCH           /comfyume/jobs
         POST            /comfyume/jobs/cancel

@@ -13,6 +13,8 @@ from ..job_queue.forecast import Expected
 #: Seconds, and the part of what is left, by which an expected start must move to be told anew.
 LEAST_MOVE = 5.0
 LEAST_PART = 0.15
+#: What lists of jobs tell of one that waits, beside its position.
+WAITS = ("held", "starts_at", "need", "why", "lacks")
 
 Row = dict[str, Any]
 
@@ -75,6 +77,13 @@ class Rows:
             change.setdefault("jobs", {"set": [], "gone": []}).update(order)
         return change
 
+    def waits(self, job_id: str) -> Row | None:
+        """Where a queued job stands and what it waits for; None for one that does not wait."""
+        row = self.jobs.get(job_id)
+        if row is None or row["state"] != "queued":
+            return None
+        return {name: row[name] for name in WAITS} | {"position": _position(row, self._places)}
+
     def for_person(self, user: str) -> Row:
         """What is theirs, and what concerns everybody."""
         places = self._places
@@ -93,9 +102,13 @@ def _place(row: Row, places: Mapping[str, int]) -> tuple[bool, float]:
     return row["state"] != "running", places.get(row["id"], float("inf"))
 
 
+def _position(row: Row, places: Mapping[str, int]) -> int | None:
+    return None if row["starts_at"] is None else places.get(row["id"])
+
+
 def _own(row: Row, places: Mapping[str, int]) -> Row:
-    place = None if row["starts_at"] is None else places.get(row["id"])
-    return {**{key: value for key, value in row.items() if key not in ("user", "level")}, "position": place}
+    shown = {key: value for key, value in row.items() if key not in ("user", "level")}
+    return shown | {"position": _position(row, places)}
 
 
 def _order_since(new: tuple[str, ...], old: tuple[str, ...], changed: set[str]) -> Row:
@@ -142,6 +155,7 @@ def rows_of(
     queued.sort(key=lambda row: (row["held"], places.get(row["id"], late), row["submitted"]))
     running = len(jobs) - len(queued)
     queue = {"mode": board.mode, "paused": board.is_paused, "queued": len(queued), "running": running}
+    queue["ended"] = board.ended
     return Rows(board.now, has_store, queue, jobs, workers, tuple(row["id"] for row in queued))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
@@ -12,9 +13,11 @@ from ..job_queue.frontend_queue import FrontendQueue
 from ..job_queue.jobs import ActiveJob
 from ..job_queue.ledger import Ledger
 from ..job_queue.records import JobRecord
+from .board_rows import Rows
 from .gate import INNER, PERSON
 from .identity import NotAllowed, Person
 from .job_views import view_of
+from .live_board import LiveBoard
 from .native_shapes import body_as_json
 from .problems import problem
 
@@ -27,8 +30,9 @@ EVERYBODY = "*"
 class JobRoutes:
     """Lists, submits and cancels."""
 
-    def __init__(self, queue: FrontendQueue, ledger: Ledger) -> None:
+    def __init__(self, queue: FrontendQueue, ledger: Ledger, board: LiveBoard) -> None:
         self._queue = queue
+        self._board = board
         self._ledger = ledger
 
     def mount(self) -> None:
@@ -64,8 +68,14 @@ class JobRoutes:
         if state != "ended" and before is None:
             ids = [job.job_id for job in reversed(await self._active(user))] + ids
         records = await self._queue.records(ids)
-        jobs = [view_of(records[job_id]) for job_id in ids if job_id in records]
+        jobs = await self._views([records[job_id] for job_id in ids if job_id in records])
         return web.json_response({"jobs": jobs, "next": following})
+
+    async def _views(self, records: Sequence[JobRecord]) -> list[dict[str, Any]]:
+        """Jobs as people read them, each that waits with what for."""
+        waiting = [record.job_id for record in records if record.state == "queued"]
+        rows = await self._board.recent(waiting) if waiting else Rows()
+        return [view_of(record, rows.waits(record.job_id)) for record in records]
 
     async def _active(self, user: str) -> list[ActiveJob]:
         if user != EVERYBODY:
@@ -87,7 +97,7 @@ class JobRoutes:
     async def get(self, request: web.Request) -> web.Response:
         """One job."""
         record = await self._find(request)
-        return _unknown() if record is None else web.json_response(view_of(record))
+        return _unknown() if record is None else web.json_response((await self._views([record]))[0])
 
     async def _find(self, request: web.Request) -> JobRecord | None:
         person: Person = request[PERSON]

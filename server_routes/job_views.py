@@ -14,8 +14,8 @@ KINDS = {"images": "image", "gifs": "video", "video": "video", "videos": "video"
 MEDIA = ("image", "video", "audio")
 
 
-def view_of(record: JobRecord) -> dict[str, Any]:
-    """A job as people read it."""
+def view_of(record: JobRecord, waits: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A job as people read it; ``waits`` is for what, while it does."""
     return {
         "id": record.job_id,
         "user": record.user,
@@ -26,6 +26,7 @@ def view_of(record: JobRecord) -> dict[str, Any]:
         "started": record.started,
         "finished": record.finished,
         "worker": record.worker,
+        "waits": waits,
         "error": _error_of(record.result),
         "files": list(files_of(record.result)),
     }

@@ -10,13 +10,13 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, Literal
 
 from ..job_queue.board import Board
 from ..job_queue.errors import QueueError
-from ..job_queue.events import Batch, Event, Notice
+from ..job_queue.events import Batch, Notice
 from ..job_queue.forecast import Expected, forecast
 from ..job_queue.frontend_queue import FrontendQueue
 from .board_rows import Rows, rows_of
@@ -30,6 +30,8 @@ SLOW_PAUSE = 0.5
 RESTS = 4
 #: Seconds after which it is read again though nobody has told of a change: expected times move, leases run out.
 AGAIN = 5.0
+#: Seconds for which a read serves who asks by a request for a list of jobs.
+FRESH = 1.0
 #: Who looks: nobody, people at their own jobs, or an instructor at everything.
 Attention = Literal["", "jobs", "workshop"]
 #: Notices that tell of a change of what is read here.
@@ -72,7 +74,7 @@ class LiveBoard:
         if message.ends is not None or job is None or not job.is_running:
             self._progress.pop(message.job_id, None)
             self.touch()
-        if message.ends is None and (progress := _progress_in(message.events)) is not None:
+        if message.ends is None and (progress := _progress_in(message)) is not None:
             self._progress[message.job_id] = progress
             self._wake.set()
 
@@ -91,6 +93,15 @@ class LiveBoard:
             await self._read()
         self._draw()
         return self.rows
+
+    async def recent(self, job_ids: Collection[str]) -> Rows:
+        """The rows as they were a moment ago, so that one read serves all who ask; with these jobs, if they are there.
+
+        Raises:
+            QueueError: the store does not tell.
+        """
+        is_old = time.monotonic() - self._read_at > FRESH
+        return await self.look() if is_old or any(job_id not in self.rows.jobs for job_id in job_ids) else self.rows
 
     async def run(self) -> None:
         """Keep the rows fresh for whoever looks, until cancelled."""
@@ -125,6 +136,7 @@ class LiveBoard:
             raise
         self._expected = await asyncio.to_thread(forecast, outlook)
         self._board = board
+        self._read_at = time.monotonic()
         self._progress = {job: told for job, told in self._progress.items() if job in board.jobs}
 
     def _draw(self) -> None:
@@ -149,14 +161,15 @@ class LiveBoard:
             self._changed(rows)
 
 
-def _progress_in(events: Sequence[Event]) -> dict[str, Any] | None:
-    """How far a job has come by its latest events: ``node``, ``value`` and ``max``; None if they tell nothing of it."""
-    for event in reversed(events):
+def _progress_in(batch: Batch) -> dict[str, Any] | None:
+    """How far a job has come, ``node``, ``title``, ``value`` and ``max``, by its latest events; None if none tells."""
+    for event in reversed(batch.events):
         if event.name not in ("progress", "executing"):
             continue
         data = json.loads(event.payload)["data"]
+        node = str(data.get("node") or "")
         if event.name == "progress":
-            return {"node": str(data.get("node") or ""), "value": data["value"], "max": data["max"]}
-        if data.get("node") is not None:
-            return {"node": str(data["node"]), "value": 0, "max": 0}
+            return {"node": node, "title": batch.titles.get(node, ""), "value": data["value"], "max": data["max"]}
+        if node:
+            return {"node": node, "title": batch.titles.get(node, ""), "value": 0, "max": 0}
     return None

@@ -55,12 +55,12 @@ from .readiness import Readiness
 from .relay import Relay
 from .results_zip import ResultsZip
 from .sampling import Sampling
+from .settings_route import SettingsRoute
 from .sign_in import SignInRoutes
 from .steering import Steering
 from .submissions import Submissions
 from .template_needs import TemplateNeeds
 from .visits import Visits, note_wishes
-from .waiting import Waiting
 from .webhooks import Webhooks
 from .worker_files import WorkerFiles
 from .workers_answers import WorkersAnswers
@@ -148,9 +148,9 @@ class Frontend:
         self._readiness.mount()
         self._metrics.mount()
         self._page.mount()
-        Waiting(self._queue).mount()
+        SettingsRoute(self._settings).mount()
         self._feeds.mount()
-        JobRoutes(self._queue, self._ledger).mount()
+        JobRoutes(self._queue, self._ledger, self._board).mount()
         History(self._ledger).mount()
         self._sampling.mount()
         TemplateNeeds(self._nodes).mount()

@@ -33,6 +33,8 @@ FINISH = "comfyume-finish"
 STATE = "progress_state"
 #: ComfyUI's events that a browser may miss: the next one replaces them.
 PASSING = {"progress", STATE, "status"}
+#: ComfyUI's events by which pages are told at which node a job is.
+TELL_OF_A_NODE = {"progress", "executing"}
 #: Type numbers of ComfyUI's binary events that a browser may miss: previews, and text of progress.
 PASSING_BINARY = {1, 2, 3, 4}
 #: A passing event waits behind at most this many others before older passing ones are thinned out.
@@ -84,6 +86,8 @@ class Courier:
             running.state = (running.number, data, sid)
             self._work.set()
             return True
+        if event in TELL_OF_A_NODE and isinstance(data, dict) and data.get("node") is not None:
+            running.note_node(str(data["node"]))
         if event == "execution_interrupted" and running.timed_out is not None:
             event, data = "execution_error", timed_out_data(data, running.timed_out)
         if event == "executed":
@@ -327,7 +331,9 @@ class Courier:
             events.append(Event(number, self._engine.message(STATE, data), True, False, sid, STATE))
             events.sort(key=attrgetter("number"))
             running.state = None
-        batch = Batch(running.job.job_id, running.job.user, running.job.attempt, events, running.kept, ends)
+        job = running.job
+        batch = Batch(job.job_id, job.user, job.attempt, events, running.kept, ends, running.titles)
+        running.titles = {}
         running.kept = max((event.number for event in events if event.keep), default=running.kept)
         return batch
 

@@ -16,6 +16,8 @@ from .publishing import Publisher
 
 #: A shorter text is no key of a service, and might be part of anything.
 SHORTEST_SECRET = 8
+#: Letters of a node's title that are told.
+LONGEST_TITLE = 100
 
 
 @dataclass
@@ -34,6 +36,7 @@ class RunningJob:
         state: the number, data and client of the last ``progress_state`` that waits. It names every node and replaces
             the one before, so only the one that is sent is encoded.
         published: the outputs of each node whose files are at the person's, with the names that they have there.
+        titles: what the nodes are called that the events which wait tell of, by their ids.
         confirmed: when the store was asked last whether the claim stands, and it did; as ``began``.
     """
 
@@ -52,8 +55,10 @@ class RunningJob:
     state: tuple[int, Any, str | None] | None = None
     unkept: list[Event] = field(default_factory=list)
     keep_at: float = 0.0
+    titles: dict[str, str] = field(default_factory=dict)
     confirmed: float = field(default_factory=time.monotonic)
     _hidden: list[bytes] = field(default_factory=list)
+    _known_titles: dict[str, str] = field(default_factory=dict)
 
     @property
     def client(self) -> str | None:
@@ -66,11 +71,29 @@ class RunningJob:
         keys = [key for key in secrets.values() if isinstance(key, str) and len(key) >= SHORTEST_SECRET]
         self._hidden = [json.dumps(key)[1:-1].encode() for key in keys]
 
+    def note_node(self, node: str) -> None:
+        """Say with the events that wait what a node is called."""
+        if node not in self._known_titles:
+            title = self.redacted(json.dumps(title_of(self.job.payload["prompt"], node)).encode())
+            self._known_titles[node] = json.loads(title)[:LONGEST_TITLE]
+        self.titles[node] = self._known_titles[node]
+
     def redacted(self, text: bytes) -> bytes:
         """JSON without the job's API keys: of a node that fails ComfyUI tells all inputs, hidden ones too."""
         for secret in self._hidden:
             text = text.replace(secret, b"***")
         return text
+
+
+def title_of(prompt: dict[str, Any], node_id: str) -> str:
+    """What a node is called: its title in the workflow, else its class; a node that another one has made at run time by
+    the name of that one. Empty where nobody knows."""
+    node = prompt.get(node_id) or prompt.get(node_id.partition(".")[0])
+    if not isinstance(node, dict):
+        return ""
+    meta = node.get("_meta")
+    names = (meta.get("title") if isinstance(meta, dict) else None, node.get("class_type"))
+    return next((name for name in names if isinstance(name, str) and name), "")
 
 
 @dataclass(frozen=True)

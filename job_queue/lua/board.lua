@@ -3,10 +3,10 @@
 -- KEYS[1]  prefix of the workshop
 -- ARGV[1]  '' (nothing is asked for yet)
 --
--- Returns JSON: {now, mode, paused, jobs = {{id, user, name, state, number, level, held, submitted, claimed, worker}},
+-- Returns JSON: {now, mode, paused, ended, jobs = {{id, user, name, state, number, level, held, submitted, claimed, worker}},
 -- workers = {{name, lease, lost, job, drained, reserved, price, description, measured, measured_at}}}. Times are milliseconds;
--- what is not there is missing. `lease` is how long a worker still counts as live, `lost` when it was given up; jobs stand in no
--- order.
+-- what is not there is missing. `lease` is how long a worker still counts as live, `lost` when it was given up; `ended` is how
+-- many jobs have ended so far. Jobs stand in no order.
 -- Invariant: one moment of the workshop; reads only.
 -- @include keys
 
@@ -54,5 +54,5 @@ for i = 1, #lost, 2 do
   end
 end
 local policy = redis.call('HMGET', key('policy'), 'mode', 'paused')
-return cjson.encode({now = now_ms(), mode = policy[1] or 'fair', paused = policy[2] == '1', jobs = jobs,
-  workers = workers})
+return cjson.encode({now = now_ms(), mode = policy[1] or 'fair', paused = policy[2] == '1',
+  ended = tonumber(redis.call('GET', key('ended')) or 0), jobs = jobs, workers = workers})

@@ -96,6 +96,26 @@ def test_a_person_is_told_of_their_own_jobs_alone_from_the_queue_to_the_end(
         assert told(ada, "jobs", lambda state: not state["jobs"])["queued"] == 0
 
 
+def test_progress_says_what_the_node_is_called_to_its_person_and_the_instructor(
+    person: Callable[..., Client], gate: Path
+) -> None:
+    with person("ada") as ada, person("ines") as ines:
+        follow(ada, "jobs")
+        follow(ines, "workshop")
+        graph = graphs.gated(gate)
+        graph["1"]["_meta"] = {"title": "Wait <b>here</b>"}
+        job = ada.submit(graph)
+
+        def is_shown(rows: list[Any]) -> bool:
+            titles = [(row["progress"]["node"], row["progress"]["title"]) for row in rows if row["progress"]]
+            return titles == [("1", "Wait <b>here</b>")]
+
+        told(ada, "jobs", lambda state: is_shown(state["jobs"]))
+        told(ines, "workshop", lambda change: is_shown(_set(change)))
+        gate.touch()
+        ada.wait(job)
+
+
 def test_an_instructor_is_told_each_change_and_it_adds_up_to_what_is_so(
     person: Callable[..., Client], gate: Path
 ) -> None:
@@ -249,6 +269,10 @@ def test_from_a_workers_event_to_the_instructors_socket_takes_less_than_a_quarte
     assert sorted(waits)[-2] < 0.25
 
 
+def _set(change: Any) -> list[Any]:
+    return list(change.get("jobs", {}).get("set", ()))
+
+
 def _gone(change: Any) -> list[str]:
     return list(change.get("jobs", {}).get("gone", ()))
 
@@ -312,6 +336,13 @@ def test_the_instructor_sees_who_is_here_what_templates_lack_and_how_it_went(per
     series = wait_until(lambda: (found := ines.get("/comfyume/series", hours=1)) and found["at"] and found, 30)
     assert {len(column) for column in series.values()} == {len(series["at"])}
     assert series["workers"][-1] == 1
+
+
+def test_the_instructor_reads_what_the_frontend_is_set_to_without_secrets(person: Callable[..., Client]) -> None:
+    told_now = person("ines", connect=False).get("/comfyume/settings")
+    assert (told_now["mode"], told_now["lease"] >= 1, "secret" in told_now) == ("frontend", True, False)
+    assert "@" not in told_now["redis_url"]
+    assert refusal(lambda: person("ada", connect=False).get("/comfyume/settings")) == (403, "not-allowed")
 
 
 def test_a_new_password_is_told_once_and_ends_the_old_ones_sessions(person: Callable[..., Client], pair: Pair) -> None:

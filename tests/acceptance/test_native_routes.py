@@ -142,12 +142,19 @@ def test_waiting_jobs_are_told_their_place_and_when_they_are_expected_to_begin(c
     running = client.submit(graphs.gated(tmp_path / "gate"))
     started(client, running)
     jobs = [client.submit(graphs.gated(tmp_path / "gate")) for _ in range(2)]
-    told = wait_until(lambda: found if len(found := client.get("/comfyume/waiting")) == 2 else None)
-    assert [(each["prompt_id"], each["position"], each["why"]) for each in told] == [(jobs[0], 1, ""), (jobs[1], 2, "")]
-    assert 0 <= told[0]["starts_in"] <= told[1]["starts_in"]
+    told = client.get("/comfyume/jobs", state="active")["jobs"]
+    assert [each["id"] for each in told] == [jobs[1], jobs[0], running]
+    assert told[2]["waits"] is None
+    second, first = told[0]["waits"], told[1]["waits"]
+    assert [(each["position"], each["why"], each["held"]) for each in (first, second)] == [
+        (1, "", False),
+        (2, "", False),
+    ]
+    assert told[2]["started"] <= first["starts_at"] <= second["starts_at"]
+    assert client.get(f"/comfyume/jobs/{jobs[1]}")["waits"]["position"] == 2
     (tmp_path / "gate").touch()
     client.wait(jobs[1])
-    assert wait_until(lambda: client.get("/comfyume/waiting") == [])
+    assert wait_until(lambda: client.get("/comfyume/jobs", state="active")["jobs"] == [])
 
 
 def test_waiting_jobs_are_deleted_and_cleared(client: Client, tmp_path: Path) -> None:

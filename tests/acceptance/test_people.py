@@ -54,9 +54,7 @@ def bob(workshop: Workshop) -> Iterator[Client]:
 
 def everything_told(client: Client) -> str:
     """All that a person can read of queue, history, files and nodes."""
-    answers = [
-        client.get(path) for path in ("/queue", "/history", "/prompt", "/users", "/settings", "/comfyume/waiting")
-    ]
+    answers = [client.get(path) for path in ("/queue", "/history", "/prompt", "/users", "/settings", "/comfyume/jobs")]
     answers += [client.get("/api/jobs"), client.get("/object_info/LoadImage"), client.get("/userdata", dir="workflows")]
     answers += [client.get("/v2/userdata"), client.get("/internal/files/output"), client.get("/internal/files/input")]
     return json.dumps(answers) + repr(client.events)
@@ -64,7 +62,7 @@ def everything_told(client: Client) -> str:
 
 def test_nobody_is_let_in_without_a_name(workshop: Workshop) -> None:
     nobody = Client(workshop.pair.frontend.address, connect=False)
-    for path in ("/", "/queue", "/api/history", "/object_info", "/view?filename=a.png", "/comfyume/waiting"):
+    for path in ("/", "/queue", "/api/history", "/object_info", "/view?filename=a.png", "/comfyume/jobs"):
         assert status_of(lambda path=path: nobody.request("GET", path)) == 401
     assert status_of(lambda: nobody.submit(graphs.image("x"))) == 401
     for headers in (basic("ada", "wrong"), basic("nobody"), {"Authorization": "Basic ???"}, {"comfy-user": "ada"}):

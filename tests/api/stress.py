@@ -159,8 +159,7 @@ class Stage:
             with Client(self.addresses["frontend"], headers=people.basic(name), connect=False) as client:
                 queue = client.queue()
                 told.append(f"{name}: {len(queue['queue_pending'])} wait, {queue['queue_running']!r:.2000} runs")
-                waiting = client.get("/comfyume/waiting")
-                told.append(f"{waiting[:3]}")
+                told.append(f"{client.get('/comfyume/jobs', state='active')['jobs'][:3]}")
         return "; ".join(told)
 
     @property

@@ -10,6 +10,7 @@ import pytest
 
 from comfyume.blobs.delivery_notes import DeliveryNotes
 from comfyume.comfyui_seams.context import Folders
+from comfyume.job_queue.events import Batch
 from comfyume.job_queue.jobs import ClaimedJob
 from comfyume.tests.harness.room import Room, prompt_of, submission
 from comfyume.tests.harness.script_engine import ScriptEngine
@@ -58,3 +59,36 @@ async def test_the_next_job_may_begin_the_moment_that_the_last_has_ended(room: R
     assert finish.done.result() == [b"none"]
     assert await courier.take_json("execution_start", {"prompt_id": jobs[1].job.job_id}, CLIENT)
     assert [event.name for event in jobs[1].waiting] == ["execution_start"]
+
+
+async def test_events_of_a_node_say_what_it_is_called_without_the_jobs_keys(room: Room, tmp_path: Path) -> None:
+    worker = await room.worker()
+    payload = prompt_of()
+    payload["extra_data"]["client_id"] = CLIENT
+    payload["prompt"] = {
+        "1": {"class_type": "KSampler", "inputs": {}, "_meta": {"title": "Paint"}},
+        "2": {"class_type": "SaveImage", "inputs": {}, "_meta": {"title": ""}},
+        "3": {"class_type": "Ask", "inputs": {}, "_meta": {"title": f"with s3cret-key {'x' * 200}"}},
+    }
+    await room.queue.submit(submission(payload=payload))
+    running = running_job(await worker.take(), tmp_path)
+    running.hide({"api_key": "s3cret-key"})
+    courier = Courier(
+        worker.reports, ScriptEngine(asyncio.get_running_loop(), tmp_path / "log"), UnsentResults(tmp_path / "unsent")
+    )
+    courier.begin(running)
+    sending = courier.start()
+    try:
+        async with room.listening() as receive:
+            for node, title in (("1", "Paint"), ("1.0.7", "Paint"), ("2", "SaveImage"), ("9", "")):
+                await courier.take_json("executing", {"node": node, "prompt_id": running.job.job_id}, CLIENT)
+                batch = await receive()
+                assert isinstance(batch, Batch)
+                assert batch.titles == {node: title}
+            await courier.take_json("progress", {"node": "3", "value": 1, "max": 2}, CLIENT)
+            batch = await receive()
+            assert isinstance(batch, Batch)
+            assert batch.titles["3"].startswith("with *** xxx")
+            assert len(batch.titles["3"]) == 100
+    finally:
+        sending.cancel()

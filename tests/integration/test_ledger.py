@@ -27,6 +27,17 @@ async def test_it_tells_of_every_end_in_order_and_can_be_read_on(room: Room) -> 
     assert [each.job_id for each in rest] == [done]
 
 
+async def test_the_board_counts_every_end_once(room: Room) -> None:
+    worker = await room.worker()
+    assert (await room.queue.board()).ended == 0
+    done, cancelled = await room.submit(), await room.submit()
+    job = await worker.take()
+    await room.queue.cancel(ADA, [cancelled])
+    await worker.finish(job)
+    await room.queue.forget(ADA, [done])
+    assert (await room.queue.board()).ended == 2
+
+
 async def test_it_says_for_which_jobs_models_were_loaded(room: Room) -> None:
     model = "model:checkpoints/a.safetensors"
     worker = await room.worker(can=["node:A", model])

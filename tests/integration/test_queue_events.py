@@ -24,6 +24,7 @@ BATCH = Batch(
     ],
     kept_before=3,
     ends="done",
+    titles={"5": "KSampler \u6f22"},
 )
 
 

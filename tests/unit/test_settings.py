@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import typing
 from pathlib import Path
 
+import pydantic
 import pytest
 
 from comfyume import settings
@@ -35,6 +37,27 @@ def test_the_environment_comes_before_the_file(tmp_path):
     file.write_text('workshop = "from-file"\nlease = 45\n')
     loaded = settings.load({"COMFYUME_WORKSHOP": "from-environment"}, file)
     assert (loaded.workshop, loaded.lease) == ("from-environment", 45)
+
+
+def test_what_people_are_told_has_every_setting_and_no_secret():
+    loaded = settings.Settings(
+        secret="canary",
+        redis_url="rediss://canary:canary@store:6380/2?password=canary",
+        frontend_url="https://canary:canary@workshop.example.org/",
+        hosts=("workshop.example.org",),
+    )
+    told = loaded.without_secrets()
+    assert "canary" not in json.dumps(told)
+    assert (told["redis_url"], told["frontend_url"]) == ("rediss://store:6380/2", "https://workshop.example.org")
+    assert (told["lease"], told["shared_folder"], told["hosts"]) == (30, None, ["workshop.example.org"])
+    assert settings.Settings.model_fields.keys() - told.keys() == {"secret"}
+
+
+@pytest.mark.parametrize("name", ["secret", "api_key", "hub_token", "password_of_all", "Hidden"])
+def test_a_new_setting_that_is_called_a_secret_or_not_shown_in_logs_is_told_nobody(name):
+    field = (str, pydantic.Field("canary", repr=name != "Hidden"))
+    longer = pydantic.create_model("Longer", __base__=settings.Settings, **{name: field})
+    assert "canary" not in json.dumps(longer().without_secrets())
 
 
 def test_an_empty_variable_counts_as_not_set(tmp_path):

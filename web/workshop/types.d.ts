@@ -130,7 +130,7 @@ declare namespace Workshop {
     /** What no worker has. */
     lacks: string;
     worker: string | null;
-    progress: { node: string; value: number; max: number } | null;
+    progress: { node: string; title: string; value: number; max: number } | null;
   }
 
   interface Device {

@@ -1,6 +1,7 @@
 -- What became of the workshop's jobs, for its history and costs. Needs includes/keys.lua.
 --
--- The stream `ledger` has an entry for each job that ended: nobody's deleting of their own history changes it.
+-- The stream `ledger` has an entry for each job that ended: nobody's deleting of their own history changes it. `ended`
+-- counts them, also those whose entries are dropped by now.
 
 -- Entries that are kept, and some hundred more; about 10 MB.
 local MOST_ENTRIES = 50000
@@ -19,6 +20,7 @@ local function note_end(job_id, user, state, files)
     'level', job[4] or '', 'attempt', job[5] or '0', 'files', files or 0,
     'price', had_worker and redis.call('HGET', key('worker', worker), 'price') or '',
     'loads', had_worker and job[7] or '', 'lost', job[8] or '0', 'name', job[9] or '')
+  redis.call('INCR', key('ended'))
   if job[6] then
     redis.call('XADD', key('webhooks'), 'MAXLEN', '~', MOST_ENTRIES, '*', 'job', job_id, 'user', user, 'state', state,
       'url', job[6])

@@ -3,7 +3,6 @@
 import { arrange, element, icon, write } from "../elements.mjs";
 import { moment } from "../format.mjs";
 import { act, onceAtATime } from "./actions.mjs";
-import { nodeName } from "./node_names.mjs";
 import { now } from "./state.mjs";
 import { titleElement } from "./title.mjs";
 import { waiting } from "./waiting.mjs";
@@ -84,7 +83,7 @@ function activeCard({ id, number, name }, word) {
   }
 
   /** @param {Job} job */
-  async function showProgress({ progress }) {
+  function showProgress({ progress }) {
     if (!progress) {
       bar.removeAttribute("value");
       write(step, word("job.starting"));
@@ -92,7 +91,7 @@ function activeCard({ id, number, name }, word) {
     }
     bar.max = progress.max || 1;
     bar.value = progress.value;
-    const node = await nodeName(id, progress.node);
+    const node = progress.title || progress.node;
     write(step, progress.max > 1 ? word("job.step", { node, value: progress.value, max: progress.max }) : node);
   }
 

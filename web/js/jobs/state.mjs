@@ -19,7 +19,7 @@ import { findEnds } from "./ends.mjs";
  * @property {"" | "no_worker" | "memory" | "paused" | "held" | "models" | "nodes"} why what it waits for, other than its turn
  * @property {string} lacks the model or node that no worker has, if that is why
  * @property {string | null} worker
- * @property {{node: string, value: number, max: number} | null} progress
+ * @property {{node: string, title: string, value: number, max: number} | null} progress
  *
  * @typedef {object} JobFile
  * @property {string} filename
