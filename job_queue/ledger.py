@@ -26,6 +26,7 @@ class LedgerEntry:
         claimed: when its last attempt began; None for one that no worker had when it ended.
         worker: which ran that.
         files: how many it has made.
+        frames: images and frames of films that it has made.
         price_hour: what an hour of that worker cost.
         loads: whether that worker had to load models for it.
         lost: attempts whose worker was lost.
@@ -43,6 +44,7 @@ class LedgerEntry:
     level: str
     attempt: int
     files: int
+    frames: int
     price_hour: float | None
     loads: bool
     lost: int
@@ -115,6 +117,7 @@ def _entry(entry: str, fields: dict[bytes, bytes]) -> LedgerEntry:
         row["level"],
         int(row["attempt"]),
         int(row["files"]),
+        int(row.get("frames", "0")),
         float(row["price"]) if row["price"] else None,
         row.get("loads") == "1",
         int(row.get("lost", "0")),

@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 import redis.asyncio
@@ -160,6 +160,16 @@ class Claims:
         self._is_waiting = False
 
 
+class Made(NamedTuple):
+    """What a job has made: files, and images and frames of films in them."""
+
+    files: int = 0
+    frames: int = 0
+
+
+NOTHING = Made()
+
+
 def ending_words(
     claim: str,
     batch: Batch,
@@ -170,7 +180,7 @@ def ending_words(
     earlier: Sequence[Event] = (),
     room: int | None = None,
     peak: int | None = None,
-    files: int = 0,
+    made: Made = NOTHING,
 ) -> list[bytes]:
     """The arguments of ``finish.lua``, which describes them."""
     published = encode(batch)
@@ -178,7 +188,7 @@ def ending_words(
     if earlier or not all(event.keep for event in batch.events):
         kept = encode(replace(batch, events=[*earlier, *batch.events]), only_kept=True)
     words: list[Any] = [batch.job_id, claim, batch.ends, result, published, *history, *following]
-    words += [kept, _word(room), _word(peak), files]
+    words += [kept, _word(room), _word(peak), made.files, made.frames]
     return [word if isinstance(word, bytes) else str(word).encode() for word in words]
 
 
@@ -318,7 +328,7 @@ class Reports:
         catalogue: str = "",
         room: int | None = None,
         peak: int | None = None,
-        files: int = 0,
+        made: Made = NOTHING,
     ) -> list[bytes]:
         """The words that end a job with its result and its last events, and claim the next one, as one change.
 
@@ -326,13 +336,13 @@ class Reports:
             result: what history shows of it, as JSON.
             room: bytes of memory that the next job may need; None for any.
             peak: bytes of memory that this job took; None if nobody knows.
-            files: how many it has made.
+            made: what it has made.
         """
         following: list[str | int] = ["", "", "", "", ""]
         if upcoming is not None:
             identity = self._identity
             following = [identity.instance, upcoming.claim, catalogue, identity.lease_ms, upcoming.turn]
-        options: dict[str, Any] = {"earlier": earlier, "room": room, "peak": peak, "files": files}
+        options: dict[str, Any] = {"earlier": earlier, "room": room, "peak": peak, "made": made}
         return ending_words(claim, batch, result, self.history, following, **options)
 
     async def end(self, words: Sequence[bytes]) -> list[bytes]:

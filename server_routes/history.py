@@ -23,7 +23,7 @@ DAY = 86_400.0
 #: Columns of the table.
 COLUMNS = (
     *("job", "user", "name", "state", "submitted", "started", "ended", "waited", "ran", "worker", "level", "attempt"),
-    *("files", "price_hour", "cost"),
+    *("files", "frames", "price_hour", "cost"),
 )
 
 
@@ -135,17 +135,18 @@ def sums(entries: Sequence[LedgerEntry]) -> dict[str, Any]:
         states[entry.state] = states.get(entry.state, 0) + 1
     waits = sorted(entry.waited for entry in entries if entry.waited is not None)
     costs = [entry.cost for entry in entries if entry.cost is not None]
-    files = sum(entry.files for entry in entries)
+    frames = sum(entry.frames for entry in entries)
     cost = sum(costs) if costs else None
     return {
         "jobs": len(entries),
         "states": states,
-        "files": files,
+        "files": sum(entry.files for entry in entries),
+        "frames": frames,
         "wait_p50": _rounded(percentile(waits, 50)),
         "wait_p95": _rounded(percentile(waits, 95)),
         "gpu_seconds": _rounded(sum(entry.ran for entry in entries)),
         "cost": _rounded(cost, 5),
-        "cost_per_file": _rounded(cost / files, 5) if cost is not None and files else None,
+        "cost_per_frame": _rounded(cost / frames, 5) if cost is not None and frames else None,
     }
 
 

@@ -11,6 +11,7 @@ from ..comfyui_seams import (
     devices,
     event_tap,
     executing,
+    films,
     interrupts,
     memory,
     server,
@@ -43,6 +44,10 @@ class ComfyUIEngine:
     def browser_files(self) -> dict[str, dict[str, Path]]:
         """See ``Engine``."""
         return catalogue_export.extension_files()
+
+    def count_frames(self, file: Path) -> int:
+        """See ``Engine``."""
+        return films.count_frames(file)
 
     def model_metadata(self, folder: str, file: str) -> Any:
         """See ``Engine``."""

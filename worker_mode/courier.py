@@ -17,7 +17,7 @@ from ..blobs.errors import BlobError
 from ..job_queue.errors import ClaimLost, QueueError
 from ..job_queue.events import Batch, Event
 from ..job_queue.jobs import encode_json
-from ..job_queue.worker_queue import Reports
+from ..job_queue.worker_queue import Made, Reports
 from .endings import count_files, failed_status, final_state, timed_out_data, timed_out_status, undelivered_status
 from .engine import Engine
 from .running_job import Finish, RunningJob
@@ -280,7 +280,8 @@ class Courier:
             batch = self._take_batch(running, ends=final_state(status))
             result = {"outputs": outputs, "meta": finish.history_result.get("meta", {}), "status": status}
             told = running.redacted(encode_json(result))
-            known: dict[str, Any] = {"earlier": running.unkept, "peak": finish.peak, "files": count_files(outputs)}
+            made = Made(count_files(outputs), running.publisher.frames)
+            known: dict[str, Any] = {"earlier": running.unkept, "peak": finish.peak, "made": made}
             ending = partial(self._reports.ending, job.claim, batch, told, **known)
             words = ending(upcoming=finish.upcoming, catalogue=finish.catalogue, room=finish.room)
             answer = await self._insist(running, partial(self._end_or_save, running, words, ending))

@@ -43,6 +43,9 @@ class Engine(Protocol):
     def model_metadata(self, folder: str, file: str) -> Any:
         """What a model's header says, or None; blocking."""
 
+    def count_frames(self, file: Path) -> int:
+        """How many images or frames of a film a result is; blocking."""
+
     # Running.
 
     def check_now(self, job_id: str, prompt: dict[str, Any], outputs: list[str] | None) -> Verdict:

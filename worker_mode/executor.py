@@ -151,7 +151,8 @@ class Executor:
         self._gate.look_at(job)
         self._heartbeat.watch(job.job_id, job.claim)
         transport = self._transports.for_job(job)
-        running = RunningJob(job, Publisher(self._folders.folders, transport, job.user, self._names))
+        publisher = Publisher(self._folders.folders, transport, job.user, self._names, self._engine.count_frames)
+        running = RunningJob(job, publisher)
         self._running = running
         self._is_idle.clear()
         self._courier.begin(running)

@@ -6,11 +6,12 @@ folder, where it gets that person's next number, and every place in the job's ou
 
 from __future__ import annotations
 
+import asyncio
 import os
 import posixpath
 import re
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -93,9 +94,18 @@ class Publisher:
 
     Args:
         folders: where the job runs; absolute paths without links in them.
+        count_frames: see ``Engine``.
     """
 
-    def __init__(self, folders: Folders, transport: Transport, user: str, names: PublishedNames) -> None:
+    def __init__(
+        self,
+        folders: Folders,
+        transport: Transport,
+        user: str,
+        names: PublishedNames,
+        count_frames: Callable[[Path], int],
+    ) -> None:
+        self._count_frames = count_frames
         self._folders = {"output": folders.output, "temp": folders.temp}
         self._transport = transport
         self._user = user
@@ -103,6 +113,8 @@ class Publisher:
         self._before = frozenset(names.last_names(user))
         self._staged: set[Place] = set()
         self._delivered: dict[Place, Place] = {}
+        #: Images and frames of films that were delivered, without those for the moment.
+        self.frames = 0
 
     def note_staged(self, kind: str, path: str) -> None:
         """A file that the job reads, by its path with ``/``: it is the person's already and is not delivered again."""
@@ -204,6 +216,8 @@ class Publisher:
         final = Place(local.kind, local.subfolder, name)
         self._delivered[local] = final
         self._names.remember(self._user, local, final)
+        if local.kind == "output":
+            self.frames += await asyncio.to_thread(self._count_frames, source)
         return final
 
     def _is_placeholder(self, local: Place) -> bool:

@@ -10,7 +10,7 @@
 -- ARGV[11] lease in milliseconds           ARGV[12] turn, all as in claim.lua
 -- ARGV[13] batch to keep: the last events, and those before that are not kept yet
 -- ARGV[14] bytes that the next job may need, as in claim.lua      ARGV[15] peak of this job in bytes, '' if not known
--- ARGV[16] how many files it has made
+-- ARGV[16] how many files it has made          ARGV[17] how many images and frames of films are in them
 --
 -- Returns {'ok', ...}, {'known'} when this claim has ended the job before, or {'lost'}. Behind 'ok' stands what claim.lua
 -- would have returned.
@@ -57,7 +57,7 @@ if ARGV[3] == 'done' then
 end
 release_worker(current[4], ARGV[2])
 end_job(ARGV[1], current[3], ARGV[3], ARGV[4], tonumber(ARGV[6]), tonumber(ARGV[7]),
-  tonumber(ARGV[16] or 0))
+  tonumber(ARGV[16] or 0), tonumber(ARGV[17] or 0))
 if ARGV[8] == '' then
   return {'ok', 'none'}
 end

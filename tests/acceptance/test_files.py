@@ -182,14 +182,17 @@ def test_a_node_reads_a_whole_folder_of_uploads(client: Client) -> None:
     assert entry["outputs"]["1"]["text"] == ["a.txt=a.txt", "b.txt=b.txt", "inner/c.txt=c.txt"]
 
 
+#: The batch is the output of node 1.
+THREE_IMAGES = {
+    **{f"1{i}": node("EmptyImage", width=64, height=64, batch_size=1, color=i * 0x101010) for i in (1, 2, 3)},
+    "14": node("ImageBatch", image1=["11", 0], image2=["12", 0]),
+    "1": node("ImageBatch", image1=["14", 0], image2=["13", 0]),
+}
+
+
 def test_a_batch_of_three_images_keeps_its_order(client: Client, vanilla: ComfyProcess) -> None:
     prefix = f"{graphs.name()}/batch"
-    graph = {
-        **{str(i): node("EmptyImage", width=16, height=16, batch_size=1, color=i * 0x101010) for i in (1, 2, 3)},
-        "4": node("ImageBatch", image1=["1", 0], image2=["2", 0]),
-        "5": node("ImageBatch", image1=["4", 0], image2=["3", 0]),
-        "6": node("SaveImage", images=["5", 0], filename_prefix=prefix),
-    }
+    graph = {**THREE_IMAGES, "6": node("SaveImage", images=["1", 0], filename_prefix=prefix)}
     images = images_of(client.run(graph))
     with Client(vanilla.address) as direct:
         assert images == images_of(direct.run(graph))
@@ -241,9 +244,13 @@ OUTPUT_NODES: dict[str, dict[str, Any]] = {
     "PreviewAny": {"3": node("PreviewAny", source=["5", 0]), "5": node("PrimitiveString", value="some words")},
 }
 SOURCES = {
-    "1": node("EmptyImage", width=64, height=64, batch_size=3, color=0x336699),
+    **THREE_IMAGES,
     "4": node("EmptyAudio", duration=0.5, sample_rate=44100, channels=2),
 }
+
+
+#: They save the three images of the batch, or a film of them.
+PICTURES = ("SaveImage", "SaveAnimatedWEBP", "SaveAnimatedPNG", "SaveWEBM", "SaveVideo")
 
 
 @pytest.mark.parametrize("kind", OUTPUT_NODES)
@@ -263,6 +270,8 @@ def test_each_kind_of_output_arrives_as_comfyui_names_it(client: Client, vanilla
             content, expected = client.view(**file), direct.view(**file)
             assert len(content) == pytest.approx(len(expected), rel=0.02, abs=256)
             assert content[:4] == expected[:4]
+    ended = next(row for row in client.get("/comfyume/history.json") if row["job"] == entry["prompt"][1])
+    assert ended["frames"] == (3 if kind in PICTURES else 0)
 
 
 @new_only

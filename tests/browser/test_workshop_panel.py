@@ -429,7 +429,7 @@ def test_names_are_text_and_the_panel_keeps_its_shape(enter: Enter) -> None:
     used = {"queued": 1, "gpu_day": 2.0, "gpu_workshop": 3.0, "booked": 0, "credits": 4.0}
     people = [{"user": name, "role": "participant", "here": True, "limits": limits, "own": [], "used": used}]
     sums = {"jobs": 1, "states": {"done": 1}, "files": 1, "wait_p50": 1, "wait_p95": 2, "gpu_seconds": 3}
-    sums |= {"cost": 0.5, "cost_per_file": 0.5}
+    sums |= {"cost": 0.5, "frames": 1, "cost_per_frame": 0.5}
     ended = {"job": "x", "user": name, "name": name, "state": "done", "ended": 1, "waited": 1, "ran": 1, "worker": name}
     ended |= {"files": 1, "cost": 0.5}
     history = {"totals": sums, "people": [{"user": name} | sums], "workers": [{"worker": name} | sums], "jobs": [ended]}

@@ -256,6 +256,10 @@ class ScriptEngine:
         """See ``Engine``."""
         return {"devices": [], "loaded": []}
 
+    def count_frames(self, file: Path) -> int:
+        """See ``Engine``. Scripts make no films."""
+        return 1
+
     def peak(self) -> None:
         """See ``Engine``. There is no device."""
 

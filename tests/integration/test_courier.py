@@ -31,7 +31,7 @@ def running_job(job: ClaimedJob, folder: Path) -> RunningJob:
     for _, path in folders:
         path.mkdir(parents=True)
     transport = SharedFolderTransport(folder, {"output": "people", "temp": "people"}, DeliveryNotes(folder), job)
-    return RunningJob(job, Publisher(folders, transport, job.user, PublishedNames()))
+    return RunningJob(job, Publisher(folders, transport, job.user, PublishedNames(), lambda _: 1))
 
 
 def ending(running: RunningJob) -> Finish:

@@ -23,7 +23,7 @@ from comfyume.server_routes.board_rows import Rows, rows_of
 from comfyume.server_routes.metric_families import Buckets, Totals, families
 
 DASHBOARD = ROOT / "docs" / "grafana" / "comfyume.json"
-ENTRY = LedgerEntry("1-0", "job", "ada", "", "done", 100.0, 103.0, 110.0, "w1", "2", 1, 1, 36.0, True, 0)
+ENTRY = LedgerEntry("1-0", "job", "ada", "", "done", 100.0, 103.0, 110.0, "w1", "2", 1, 1, 1, 36.0, True, 0)
 DEVICE = {"name": "GPU", "vram_total": 100, "vram_free": 30, "use": 50, "temperature": 61}
 NAMES = {family.name for family in families(Rows(), Totals())}
 

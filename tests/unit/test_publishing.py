@@ -28,7 +28,7 @@ class Desk:
 
     def begin(self) -> Publisher:
         self.folders.reset("ada", self.names.last_names("ada"))
-        return Publisher(self.folders.folders, self.transport, "ada", self.names)
+        return Publisher(self.folders.folders, self.transport, "ada", self.names, lambda _: 1)
 
     async def run(self, name: str, content: str | None) -> str:
         """A job whose node names a file, and writes it unless there is no content; the name that the person sees."""

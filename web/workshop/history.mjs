@@ -13,7 +13,7 @@ const MOST_LISTED = 100;
 const PAUSE = 5000;
 const KINDS = ["csv", "json"];
 /** Figures of some jobs together. */
-const SUMS = /** @type {const} */ (["jobs", "wait_p50", "wait_p95", "gpu_seconds", "cost", "cost_per_file"]);
+const SUMS = /** @type {const} */ (["jobs", "wait_p50", "wait_p95", "gpu_seconds", "cost", "cost_per_frame"]);
 
 /** @type {Workshop.MakeSection} */
 export function historySection(kit) {

@@ -242,7 +242,8 @@ declare namespace Workshop {
     wait_p95: number | null;
     gpu_seconds: number;
     cost: number | null;
-    cost_per_file: number | null;
+    frames: number;
+    cost_per_frame: number | null;
   }
 
   interface HistoryJob {

@@ -24,13 +24,13 @@ local function learn(lane, what, ms)
 end
 
 -- Put a job into its final state. Invariant: it leaves every place where live jobs are, so it ends exactly once.
-local function end_job(job_id, user, state, result, history_size, history_ms, files)
+local function end_job(job_id, user, state, result, history_size, history_ms, files, frames)
   local job = key('job', job_id)
   local now = now_us()
   redis.call('HSET', job, 'state', state, 'result', result, 'finished', math.floor(now / 1000))
   redis.call('HDEL', job, 'secrets', 'envelope', 'cancel')
   end_booking(job_id, user)
-  note_end(job_id, user, state, files)
+  note_end(job_id, user, state, files, frames)
   redis.call('DEL', key('lease', job_id))
   redis.call('SREM', key('running'), job_id)
   redis.call('ZREM', key('active', user), job_id)
