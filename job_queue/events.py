@@ -44,6 +44,7 @@ class Batch:
         kept_before: number of the last kept event before this batch, by which a reader sees a gap.
         ends: the job's final state if this batch ends it.
         titles: what the nodes are called whose work the events tell of, by their ids: the person's own words.
+        since: when its first event came up, Unix seconds by the store's clock; None if the worker does not know.
     """
 
     job_id: str
@@ -53,6 +54,7 @@ class Batch:
     kept_before: int = 0
     ends: str | None = None
     titles: Mapping[str, str] = field(default_factory=dict)
+    since: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ def encode(batch: Batch, *, only_kept: bool = False) -> bytes:
     }
     if batch.titles:
         header["titles"] = dict(batch.titles)
+    if batch.since is not None:
+        header["since"] = batch.since
     return b"".join([json.dumps(header).encode(), b"\n", *(event.payload for event in events)])
 
 
@@ -116,4 +120,5 @@ def decode(message: bytes) -> Batch | Notice:
         header["kept_before"],
         header["ends"],
         header.get("titles", {}),
+        header.get("since"),
     )

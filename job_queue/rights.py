@@ -28,7 +28,7 @@ IN_SCRIPTS = (
 )
 #: Commands that a worker sends beside them. `info` tells of the store's memory alone, at the start of each process.
 #: `client setinfo`, which the client library sends and can do without, is no command that older stores know a rule for.
-BESIDE_SCRIPTS = ("blpop", "evalsha", "exec", "info|memory", "multi", "ping", "script|load", "subscribe")
+BESIDE_SCRIPTS = ("blpop", "evalsha", "exec", "info|memory", "multi", "ping", "script|load", "subscribe", "time")
 COMMANDS = tuple(sorted({*IN_SCRIPTS, *BESIDE_SCRIPTS}))
 
 

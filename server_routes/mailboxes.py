@@ -7,7 +7,7 @@ import contextlib
 import logging
 import socket
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from aiohttp import ClientError, WSMsgType, web
 
@@ -25,19 +25,29 @@ MOST_BYTES = 64 * 1024 * 1024
 
 
 class Mailbox:
-    """Messages on their way to one socket, in order."""
+    """Messages on their way to one socket, in order.
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
+    Args:
+        left: called with the moment since which events were under way, once the last of them has left.
+    """
+
+    def __init__(self, socket: web.WebSocketResponse, left: Callable[[float], None]) -> None:
+        self._left = left
         self.socket = socket
-        self._waiting: deque[tuple[bytes, bool]] = deque()
+        self._waiting: deque[tuple[bytes, bool, float | None]] = deque()
         self._size = 0
         self._told: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._more = asyncio.Event()
         self._task = asyncio.create_task(self._send_for_ever())
 
-    def post(self, job_id: str, attempt: int, events: Iterable[Event]) -> None:
-        """Send events of a job when their turn comes; those that this socket was given before are left out."""
+    def post(self, job_id: str, attempt: int, events: Iterable[Event], since: float | None = None) -> None:
+        """Send events of a job when their turn comes; those that this socket was given before are left out.
+
+        Args:
+            since: when they came up, by the store's clock; None where that says nothing.
+        """
         told = self._told.get(job_id, (0, 0))
+        before = len(self._waiting)
         for event in events:
             if event.keep:
                 if (attempt, event.number) <= told:
@@ -46,6 +56,8 @@ class Mailbox:
             elif len(self._waiting) > MOST_PASSING:
                 continue
             self._put(event.payload, event.text)
+        if since is not None and len(self._waiting) > before:
+            self._waiting[-1] = (*self._waiting[-1][:2], since)
         self._told[job_id] = told
         self._told.move_to_end(job_id)
         while len(self._told) > MOST_JOBS:
@@ -56,7 +68,7 @@ class Mailbox:
         self._put(message, True)
 
     def _put(self, payload: bytes, text: bool) -> None:
-        self._waiting.append((payload, text))
+        self._waiting.append((payload, text, None))
         self._size += len(payload)
         self._more.set()
         if len(self._waiting) > MOST_WAITING or self._size > MOST_BYTES:
@@ -75,13 +87,15 @@ class Mailbox:
         while not self.socket.closed:
             with corked(self.socket) if len(self._waiting) > 1 else contextlib.nullcontext():
                 while self._waiting:
-                    payload, text = self._waiting.popleft()
+                    payload, text, since = self._waiting.popleft()
                     self._size -= len(payload)
                     try:
                         await self.socket.send_frame(payload, WSMsgType.TEXT if text else WSMsgType.BINARY)
                     except (ClientError, ConnectionError, RuntimeError) as error:
                         log.debug("a browser went away while a message was sent: %s", error)
                         return
+                    if since is not None:
+                        self._left(since)
             self._more.clear()
             await self._more.wait()
 

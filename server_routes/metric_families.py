@@ -24,9 +24,11 @@ WORKER_STATES = ("idle", "busy", "draining", "lost")
 WHYS = {"": "turn", **{word: word for word in ("held", "paused", "memory", "models", "nodes", "no_worker")}}
 #: Workers whose devices are told, the first by name; all are counted.
 MOST_WORKERS = 100
-#: Upper bounds of the buckets: seconds that jobs wait or run, queued jobs, seconds by which a loop is late.
+#: Upper bounds of the buckets: seconds that jobs wait or run, queued jobs, seconds that events are under
+#: way, seconds by which a loop is late.
 SECONDS = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 JOBS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
+UNDER_WAY = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 LATE = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
@@ -64,6 +66,7 @@ class Totals:
     Attributes:
         waits, runs: by level.
         depths: of the queue, one each time that a sample was taken.
+        under_way: how long events took from their worker until they left for a browser.
         late: by how much the event loop was late.
     """
 
@@ -74,6 +77,7 @@ class Totals:
     lost: int = 0
     cost: float = 0.0
     depths: Buckets = field(default_factory=lambda: Buckets(JOBS))
+    under_way: Buckets = field(default_factory=lambda: Buckets(UNDER_WAY))
     late: Buckets = field(default_factory=lambda: Buckets(LATE))
 
     def add(self, entry: LedgerEntry) -> None:
@@ -100,6 +104,11 @@ def families(rows: Rows, totals: Totals) -> Iterator[Metric]:
     yield _histogram("queue_depth", "Queued jobs, as sampled every 15 seconds.", {(): totals.depths})
     yield from _of_jobs(totals)
     yield from _of_workers(rows)
+    yield _histogram(
+        "event_lag_seconds",
+        "From when a worker has events of a job until this frontend has sent them to a browser, by the store's clock.",
+        {(): totals.under_way},
+    )
     yield _histogram(
         "event_loop_lag_seconds",
         "By how much a timer of this frontend was late: so long all its requests and events waited.",

@@ -3,8 +3,8 @@
 What has ended is counted from the ledger, and the depth of the queue from the samples, both from the first entry that
 is kept: so every frontend tells the same, also after a restart, and where nobody asks nothing is read.
 
-How long an event takes from its worker to a page is not told: no clock is at both ends. What is told is how late this
-frontend's event loop is, through which every event and every request goes.
+How long events take from their worker to a page's socket is told by the store's clock, which both ends ask for; and how
+late this frontend's event loop is, through which every event and every request goes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from ..comfyui_seams import server
 from ..job_queue.ledger import Ledger
 from ..job_queue.series import Series
+from ..job_queue.store_clock import StoreClock
 from .live_board import LiveBoard
 from .metric_families import Totals, families
 
@@ -38,7 +39,8 @@ OPENMETRICS = "application/openmetrics-text"
 class Metrics:
     """Counts what has ended since it was asked last, and looks at what is so now."""
 
-    def __init__(self, board: LiveBoard, ledger: Ledger, series: Series) -> None:
+    def __init__(self, board: LiveBoard, ledger: Ledger, series: Series, clock: StoreClock) -> None:
+        self._clock = clock
         self._board = board
         self._ledger = ledger
         self._series = series
@@ -50,6 +52,12 @@ class Metrics:
     def mount(self) -> None:
         """Add the route."""
         server.add_route("GET", PATH, self.answer)
+
+    def left(self, since: float) -> None:
+        """Count events that have left for a browser; ``since`` is when they came up at their worker."""
+        now = self._clock.now()
+        if now is not None:
+            self._totals.under_way.observe(max(0.0, now - since))
 
     async def run(self) -> None:
         """Measure how late the event loop is, until cancelled."""

@@ -91,6 +91,7 @@ class Relay:
         self._accounts_changed = accounts_changed
         self._observe: Callable[[Batch | Notice], None] = lambda _: None
         self._connection_changed: Callable[[], None] = lambda: None
+        self._left: Callable[[float], None] = lambda _: None
         self._mailboxes: dict[str, Mailbox] = {}
         self._jobs: dict[str, LiveJob] = {}
         self._ended: OrderedDict[str, LiveJob] = OrderedDict()
@@ -102,9 +103,18 @@ class Relay:
         self._tasks: set[asyncio.Task[None]] = set()
         self.connected = asyncio.Event()
 
-    def attach(self, observe: Callable[[Batch | Notice], None], connection_changed: Callable[[], None]) -> None:
-        """Call ``observe`` with each message, before it is acted on, and tell when the store comes and goes."""
-        self._observe, self._connection_changed = observe, connection_changed
+    def attach(
+        self,
+        observe: Callable[[Batch | Notice], None],
+        connection_changed: Callable[[], None],
+        left: Callable[[float], None],
+    ) -> None:
+        """Call ``observe`` with each message, before it is acted on, and tell when the store comes and goes.
+
+        Args:
+            left: called when events have left for a browser, with the moment at which they came up.
+        """
+        self._observe, self._connection_changed, self._left = observe, connection_changed, left
 
     # Submits.
 
@@ -191,7 +201,7 @@ class Relay:
         job = self._job(batch.job_id, batch.user)
         if batch.attempt != LOST:
             await self._close_gap(job, batch)
-        self._apply(job, batch)
+        self._apply(job, batch, batch.since)
         if batch.ends is not None:
             self._tell_changed(batch.user)
 
@@ -208,17 +218,17 @@ class Relay:
             self._jobs[job_id] = LiveJob(job_id, user)
         return self._jobs[job_id]
 
-    def _apply(self, job: LiveJob, batch: Batch) -> None:
+    def _apply(self, job: LiveJob, batch: Batch, since: float | None = None) -> None:
         if batch.attempt < job.attempt:
             return
         if batch.attempt > job.attempt:
             job.attempt, job.kept, job.passing = batch.attempt, 0, {}
             job.recent.clear()
-        self._post_in_turn(job, [event for event in batch.events if _is_new(job, event)])
+        self._post_in_turn(job, [event for event in batch.events if _is_new(job, event)], since)
         if batch.ends is not None:
             self._end(job)
 
-    def _post_in_turn(self, job: LiveJob, events: Sequence[Event]) -> None:
+    def _post_in_turn(self, job: LiveJob, events: Sequence[Event], since: float | None) -> None:
         """Post events to their browsers, behind what is being told again to one that has just come back."""
         posts: dict[str, list[Event]] = {}
         for event in events:
@@ -231,12 +241,12 @@ class Relay:
             if sid in self._held:
                 self._held[sid] += [(job.job_id, job.attempt, event) for event in its]
             else:
-                self._post(sid, job.job_id, job.attempt, *its)
+                self._post(sid, job.job_id, job.attempt, *its, since=since)
 
-    def _post(self, sid: str, job_id: str, attempt: int, *events: Event) -> None:
+    def _post(self, sid: str, job_id: str, attempt: int, *events: Event, since: float | None = None) -> None:
         mailbox = self._mailbox(sid)
         if mailbox is not None:
-            mailbox.post(job_id, attempt, events)
+            mailbox.post(job_id, attempt, events, since)
 
     def tell(self, sid: str, message: bytes) -> None:
         """Send a text to a browser, behind what waits for it already."""
@@ -254,7 +264,7 @@ class Relay:
         if socket is None or socket.closed:
             return None
         if mailbox is None:
-            mailbox = self._mailboxes[sid] = Mailbox(socket)
+            mailbox = self._mailboxes[sid] = Mailbox(socket, self._left)
         return mailbox
 
     def _end(self, job: LiveJob) -> None:

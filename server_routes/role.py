@@ -28,6 +28,7 @@ from ..job_queue.jobs import Policy
 from ..job_queue.keys import Keys
 from ..job_queue.ledger import Ledger
 from ..job_queue.series import Series
+from ..job_queue.store_clock import StoreClock
 from ..settings import Settings
 from ..shared_folder import NOTES, read_mark
 from .activity_notes import ActivityNotes
@@ -104,10 +105,11 @@ class Frontend:
         self._ledger = Ledger(self._client, keys)
         series = Series(self._client, keys)
         self._sampling = Sampling(series, self._ledger, self._board)
-        self._metrics = Metrics(self._board, self._ledger, series)
+        self._clock = StoreClock(self._client)
+        self._metrics = Metrics(self._board, self._ledger, series, self._clock)
         self._readiness = Readiness(self._relay, self._nodes, self._people)
         self._presence = Presence(self._client, keys)
-        self._relay.attach(self._feeds.observe, self._board.touch)
+        self._relay.attach(self._feeds.observe, self._board.touch, self._metrics.left)
         shared = _shared(settings, system, self._people)
         signatures = JobSignatures(self._client, keys)
         submissions = Submissions(
@@ -180,6 +182,7 @@ class Frontend:
             ("board", self._board.run()),
             ("sampling", self._sampling.run()),
             ("lag", self._metrics.run()),
+            ("clock", self._clock.run()),
             ("readiness", self._readiness.run()),
             ("presence", self._presence.run()),
             ("webhooks", self._webhooks.run()),

@@ -50,9 +50,20 @@ LARGEST_KEPT = 1024 * 1024
 
 
 class Courier:
-    """Takes events from the tap, publishes the files that they name, and appends them to the job's stream."""
+    """Takes events from the tap, publishes the files that they name, and appends them to the job's stream.
 
-    def __init__(self, reports: Reports, engine: Engine, unsent: UnsentResults) -> None:
+    Args:
+        clock: tells the time by the store's clock, as far as it is known.
+    """
+
+    def __init__(
+        self,
+        reports: Reports,
+        engine: Engine,
+        unsent: UnsentResults,
+        clock: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        self._clock = clock
         self._reports = reports
         self._unsent = unsent
         self._engine = engine
@@ -81,6 +92,7 @@ class Courier:
         running = self._running
         if running is None or not _is_for(running, sid):
             return False
+        self._begin_waiting(running)
         if event == STATE:
             running.number += 1
             running.state = (running.number, data, sid)
@@ -105,13 +117,19 @@ class Courier:
         running = self._running
         if running is None or not _is_for(running, sid):
             return False
+        self._begin_waiting(running)
         keep = event not in PASSING_BINARY and len(message) <= LARGEST_KEPT
         self._append(running, message, text=False, keep=keep, name=f"binary:{event}", sid=sid)
         return True
 
+    def _begin_waiting(self, running: RunningJob) -> None:
+        if running.since is None:
+            running.since = self._clock()
+
     def _append(
         self, running: RunningJob, payload: bytes, *, text: bool, keep: bool, name: str, sid: str | None
     ) -> None:
+        self._begin_waiting(running)
         running.number += 1
         running.waiting.append(Event(running.number, running.redacted(payload), text, keep, sid, name))
         if len(running.waiting) > MOST_WAITING:
@@ -333,8 +351,10 @@ class Courier:
             events.sort(key=attrgetter("number"))
             running.state = None
         job = running.job
-        batch = Batch(job.job_id, job.user, job.attempt, events, running.kept, ends, running.titles)
+        batch = Batch(job.job_id, job.user, job.attempt, events, running.kept, ends, running.titles, running.since)
         running.titles = {}
+        if events:
+            running.since = None
         running.kept = max((event.number for event in events if event.keep), default=running.kept)
         return batch
 

@@ -37,6 +37,7 @@ class RunningJob:
             the one before, so only the one that is sent is encoded.
         published: the outputs of each node whose files are at the person's, with the names that they have there.
         titles: what the nodes are called that the events which wait tell of, by their ids.
+        since: when the first of the events that wait came up, by the store's clock; None if that is not known.
         confirmed: when the store was asked last whether the claim stands, and it did; as ``began``.
     """
 
@@ -56,6 +57,7 @@ class RunningJob:
     unkept: list[Event] = field(default_factory=list)
     keep_at: float = 0.0
     titles: dict[str, str] = field(default_factory=dict)
+    since: float | None = None
     confirmed: float = field(default_factory=time.monotonic)
     _hidden: list[bytes] = field(default_factory=list)
     _known_titles: dict[str, str] = field(default_factory=dict)

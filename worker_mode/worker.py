@@ -18,6 +18,7 @@ from ..job_queue.connection import connect_async, connect_listening
 from ..job_queue.errors import QueueError, WorkerNameTaken
 from ..job_queue.jobs import GIB
 from ..job_queue.keys import Keys
+from ..job_queue.store_clock import StoreClock
 from ..job_queue.worker_queue import Claims, Reports, WorkerIdentity
 from ..settings import Settings
 from ..shared_folder import JOBS
@@ -67,7 +68,9 @@ class Worker:
             self._client, keys, identity, history_size=settings.history_size, history_days=settings.history_days
         )
         self._catalogues = CatalogueStore(self._client, keys)
-        self.courier = Courier(self._reports, engine, UnsentResults(system / "unsent" / settings.worker_id))
+        self._clock = StoreClock(self._client)
+        unsent = UnsentResults(system / "unsent" / settings.worker_id)
+        self.courier = Courier(self._reports, engine, unsent, self._clock.now)
         self._registration = Registration(self._reports, self._catalogues, loop, engine, settings.price_hour)
         limits = Limits(settings.job_timeout, self._reports.history)
         self._heartbeat = HeartbeatProcess(url, keys, identity, system, self._heard, limits)
@@ -122,6 +125,7 @@ class Worker:
             folder.mkdir(parents=True, exist_ok=True)
         self._tasks = [
             self.courier.start(),
+            asyncio.create_task(self._clock.run(), name="comfyume-clock"),
             asyncio.create_task(self._control.run(), name="comfyume-control"),
             asyncio.create_task(self._time_limit.run(), name="comfyume-time-limit"),
             asyncio.create_task(self._run_or_end(self._offer()), name="comfyume-registration"),

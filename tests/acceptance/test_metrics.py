@@ -139,6 +139,11 @@ def test_figures_of_a_hundred_jobs_equal_the_history_and_name_nobody(person: Cal
         figures["comfyume_gpu_memory_bytes"]["0", "worker0"] > figures["comfyume_gpu_memory_used_bytes"]["0", "worker0"]
     )
     assert figures["comfyume_event_loop_lag_seconds_count"][()] > 10
+    under_way = figures["comfyume_event_lag_seconds_bucket"]
+    # Each of the jobs that ran told its page of several things, none of them within no time and few of them late.
+    assert under_way["+Inf",] == figures["comfyume_event_lag_seconds_count"][()] >= len(ran)
+    assert under_way["1.0",] > 0.9 * under_way["+Inf",]
+    assert figures["comfyume_event_lag_seconds_sum"][()] > 0
     print(f"{len(seen)} scrapes; {states}")
 
 
@@ -198,7 +203,7 @@ def test_totals_are_the_same_after_a_restart_of_the_frontend(person: Callable[..
     pair.frontend.restart()
     wait_until(lambda: status_of(lambda: ines.request("GET", METRICS)) == 200)
     after = scrape(ines)
-    of_process = "comfyume_event_loop_lag_seconds"
+    of_process = ("comfyume_event_loop_lag_seconds", "comfyume_event_lag_seconds")
     for name in [name for name in before if "queue_depth" not in name and not name.startswith(of_process)]:
         assert after[name] == before[name]
     assert after["comfyume_queue_depth_count"][()] >= before["comfyume_queue_depth_count"][()] > 0

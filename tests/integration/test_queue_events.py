@@ -25,6 +25,7 @@ BATCH = Batch(
     kept_before=3,
     ends="done",
     titles={"5": "KSampler \u6f22"},
+    since=1_700_000_000.25,
 )
 
 
