@@ -25,6 +25,7 @@ class Rows:
 
     Attributes:
         now: the store's clock, Unix seconds; no part of what is compared.
+        here: names of the people whose page is open.
         order: ids of the queued jobs in the order in which they are expected to begin.
     """
 
@@ -34,6 +35,7 @@ class Rows:
     jobs: Mapping[str, Row] = field(default_factory=dict)
     workers: Mapping[str, Row] = field(default_factory=dict)
     order: tuple[str, ...] = ()
+    here: tuple[str, ...] = ()
 
     def live_workers(self) -> int:
         """How many workers are there."""
@@ -49,6 +51,7 @@ class Rows:
             "workers": list(self.workers.values()),
             "jobs": list(self.jobs.values()),
             "order": list(self.order),
+            "here": list(self.here),
         }
 
     @cached_property
@@ -67,6 +70,8 @@ class Rows:
         change: Row = {"revision": revision, "now": self.now, "store": self.has_store}
         if self.queue != former.queue:
             change["queue"] = self.queue
+        if self.here != former.here:
+            change["here"] = list(self.here)
         for name, new, old in (("jobs", self.jobs, former.jobs), ("workers", self.workers, former.workers)):
             changed = [row for key, row in new.items() if old.get(key) != row]
             gone = [key for key in old if key not in new]

@@ -20,6 +20,7 @@ from ..job_queue.events import Batch, Notice
 from ..job_queue.forecast import Expected, forecast
 from ..job_queue.frontend_queue import FrontendQueue
 from .board_rows import Rows, rows_of
+from .presence import Presence
 
 log = logging.getLogger("comfyume")
 
@@ -42,10 +43,13 @@ class LiveBoard:
     """Keeps the rows.
 
     Args:
+        presence: who is here.
         has_store: whether the store answers.
     """
 
-    def __init__(self, queue: FrontendQueue, has_store: Callable[[], bool]) -> None:
+    def __init__(self, queue: FrontendQueue, presence: Presence, has_store: Callable[[], bool]) -> None:
+        self._presence = presence
+        self._here: tuple[str, ...] = ()
         self._queue = queue
         self._has_store = has_store
         self._changed: Callable[[Rows], None] = lambda _: None
@@ -130,7 +134,9 @@ class LiveBoard:
     async def _read(self) -> None:
         self._is_stale = False
         try:
-            board, outlook = await asyncio.gather(self._queue.board(), self._queue.outlook())
+            board, outlook, self._here = await asyncio.gather(
+                self._queue.board(), self._queue.outlook(), self._presence.here()
+            )
         except QueueError:
             self._is_stale = True
             raise
@@ -140,7 +146,8 @@ class LiveBoard:
         self._progress = {job: told for job, told in self._progress.items() if job in board.jobs}
 
     def _draw(self) -> None:
-        self._show(rows_of(self._board, self._expected, self._progress, self.rows, has_store=self._has_store()))
+        rows = rows_of(self._board, self._expected, self._progress, self.rows, has_store=self._has_store())
+        self._show(replace(rows, here=self._here))
 
     def _draw_progress(self) -> None:
         """Draw the running jobs alone: the others stand still until the next read."""

@@ -54,6 +54,12 @@ class Presence:
             rows = await self._client.zrange(self._key, 0, -1, withscores=True)
         return {name.decode(): moment for name, moment in rows}
 
+    async def here(self) -> tuple[str, ...]:
+        """Who is here, by name. Raises what ``store_errors`` names."""
+        with store_errors():
+            names = await self._client.zrangebyscore(self._key, time.time() - HERE, "+inf")
+        return tuple(sorted(name.decode() for name in names))
+
 
 def is_here(seen: float | None) -> bool:
     """Whether somebody who was seen then counts as here."""

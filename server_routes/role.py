@@ -100,7 +100,8 @@ class Frontend:
             workers_changed=self._nodes.refresh,
             accounts_changed=self._look_who_is_here,
         )
-        self._board = LiveBoard(self._queue, self._relay.connected.is_set)
+        self._presence = Presence(self._client, keys)
+        self._board = LiveBoard(self._queue, self._presence, self._relay.connected.is_set)
         self._feeds = Feeds(self._board, self._relay.tell)
         self._ledger = Ledger(self._client, keys)
         series = Series(self._client, keys)
@@ -108,7 +109,6 @@ class Frontend:
         self._clock = StoreClock(self._client)
         self._metrics = Metrics(self._board, self._ledger, series, self._clock)
         self._readiness = Readiness(self._relay, self._nodes, self._people)
-        self._presence = Presence(self._client, keys)
         self._relay.attach(self._feeds.observe, self._board.touch, self._metrics.left)
         shared = _shared(settings, system, self._people)
         signatures = JobSignatures(self._client, keys)

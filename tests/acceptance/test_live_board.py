@@ -72,7 +72,7 @@ def told(client: Client, topic: str, condition: Callable[[Any], Any]) -> Any:
     def fits(event: Event) -> bool:
         return event.kind == f"comfyume.{topic}" and bool(condition(event.data))
 
-    return client.wait_for(fits, 20)[-1].data
+    return client.wait_for(fits, 30)[-1].data
 
 
 def test_a_person_is_told_of_their_own_jobs_alone_from_the_queue_to_the_end(
@@ -323,7 +323,9 @@ def test_history_and_cost_add_up_and_stay_when_a_person_clears_theirs(person: Ca
 
 def test_the_instructor_sees_who_is_here_what_templates_lack_and_how_it_went(person: Callable[..., Client]) -> None:
     ines = person("ines", connect=False)
-    with person("ada"):
+    with person("ada"), person("ines") as watching:
+        if "ada" not in follow(watching, "workshop")["here"]:
+            told(watching, "workshop", lambda change: "ada" in change.get("here", ()))
         people = wait_until(
             lambda: [each for each in ines.get("/comfyume/people") if each["user"] == "ada" and each["here"]], 30
         )

@@ -282,14 +282,16 @@ def make_up(
 ) -> None:
     """Have the panel told of this workshop instead of the real one."""
     order = [job["id"] for job in jobs if job["state"] == "queued"]
+    counts = {"queued": len(order), "running": len(jobs) - len(order), "ended": 0}
     told = {
         "revision": 1,
         "now": time.time(),
         "store": store,
-        "queue": {"mode": "fair", "paused": paused, "queued": len(order), "running": len(jobs) - len(order)},
+        "queue": {"mode": "fair", "paused": paused, **counts},
         "workers": workers,
         "jobs": jobs,
         "order": order,
+        "here": [],
     }
     tab.page.route("**/comfyume/feeds/workshop?*", partial(answer, body=told))
 

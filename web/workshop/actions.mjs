@@ -52,6 +52,11 @@ export function actionsOf({ attempt, board, client, dialog, told, word }) {
       return change(worker(name), { drained }, { drained: !drained }, text);
     },
 
+    async dismiss(name) {
+      const answer = await attempt(() => client.send("DELETE", `/comfyume/${worker(name)}`));
+      if (answer === null) told(word("did.dismissed", { worker: name }));
+    },
+
     reserve(name, user) {
       const former = board.workers.get(name)?.reserved_for ?? null;
       const text = user === null ? word("did.freed", { worker: name }) : word("did.reserved", { worker: name, user });

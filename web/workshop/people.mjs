@@ -3,7 +3,7 @@
 import { limitsForm } from "./limits.mjs";
 import { personTools } from "./person.mjs";
 
-/** Milliseconds between two questions for what people have used; asked when jobs have ended. */
+/** Milliseconds between two questions for what people have used; asked when jobs have ended, and when people come and go. */
 const PAUSE = 5000;
 
 /** @type {Workshop.MakeSection} */
@@ -16,6 +16,7 @@ export function peopleSection(kit) {
   /** @type {Workshop.Limits | undefined} */
   let usual;
   let seen = 0;
+  let here = board.here;
   let asked = 0;
 
   const find = word("people.find");
@@ -30,7 +31,7 @@ export function peopleSection(kit) {
 
   async function load() {
     asked = performance.now();
-    seen = board.ended;
+    ({ ended: seen, here } = board);
     const answers = await attempt(() => Promise.all([client.get("/comfyume/people"), client.get("/comfyume/limits")]));
     if (!answers) return;
     if (!usual) everybody.append(limitsForm(kit, "/comfyume/limits", answers[1], null, load));
@@ -42,8 +43,8 @@ export function peopleSection(kit) {
   function show() {
     const part = search.value.trim().toLowerCase();
     const found = people.filter(({ user }) => user.toLowerCase().includes(part));
-    const here = found.filter((person) => person.here).length;
-    write(told, word(people.length ? "people.here" : "people.none", { here, all: found.length }));
+    const count = found.filter((person) => person.here).length;
+    write(told, word(people.length ? "people.here" : "people.none", { here: count, all: found.length }));
     const shown = found.map((person) => {
       const item = items.get(person.user) ?? personItem(kit, person.user, tools);
       items.set(person.user, item);
@@ -55,7 +56,7 @@ export function peopleSection(kit) {
   }
 
   function draw() {
-    if (seen !== board.ended && performance.now() - asked > PAUSE) load();
+    if ((seen !== board.ended || here !== board.here) && performance.now() - asked > PAUSE) load();
     /** @type {Record<string, {queued: number, running: number}>} */
     const busy = {};
     for (const { user, state } of board.jobs.values()) (busy[user] ??= { queued: 0, running: 0 })[state]++;

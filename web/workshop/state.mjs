@@ -8,14 +8,14 @@ export class Board {
   workers = new Map();
   /** Ids of the queued jobs, in the order in which they are expected to start. */
   order = /** @type {string[]} */ ([]);
-  queue = /** @type {Workshop.Queue} */ ({ mode: "fair", paused: false, queued: 0, running: 0 });
+  queue = /** @type {Workshop.Queue} */ ({ mode: "fair", paused: false, queued: 0, running: 0, ended: 0 });
   store = true;
   /** Whether anything was told yet. */
   isKnown = false;
   /** When the page lost what tells it; 0 while nothing is lost. */
   lostAt = 0;
-  /** How many jobs have come to their end since: a sign that sums are others now. */
-  ended = 0;
+  /** Names of the people whose page is open. */
+  here = /** @type {string[]} */ ([]);
   #ahead = 0;
   #clock;
 
@@ -30,20 +30,21 @@ export class Board {
   }
 
   /** @param {Workshop.Snapshot} snapshot */
-  take({ now, store, queue, workers, jobs, order }) {
+  take({ now, store, queue, workers, jobs, order, here }) {
     this.#hear(now, store);
     // Before its first look at the store a server knows nothing of the queue.
     this.queue = { ...this.queue, ...queue };
     this.workers = new Map(workers.map((worker) => [worker.name, worker]));
     this.jobs = new Map(jobs.map((job) => [job.id, job]));
     this.order = order;
-    this.ended++;
+    this.here = here;
   }
 
   /** @param {Workshop.Change} change */
-  change({ now, store, queue, workers, jobs }) {
+  change({ now, store, queue, workers, jobs, here = this.here }) {
     this.#hear(now, store);
     if (queue) this.queue = queue;
+    this.here = here;
     for (const worker of workers?.set ?? []) this.workers.set(worker.name, worker);
     for (const name of workers?.gone ?? []) this.workers.delete(name);
     if (jobs) this.#changeJobs(jobs);
@@ -51,6 +52,11 @@ export class Board {
 
   lose() {
     this.lostAt ||= this.now();
+  }
+
+  /** How many jobs have come to their end: another number is a sign that sums are others too. */
+  get ended() {
+    return this.queue.ended;
   }
 
   /** @returns {Workshop.Worker[]} those that are heard of, by name */
@@ -77,7 +83,6 @@ export class Board {
       this.jobs.set(job.id, job);
       if (job.state === "running") leave.add(job.id);
     }
-    this.ended += gone.length;
     if (order) {
       this.order = order;
       return;

@@ -44,6 +44,8 @@ declare namespace Workshop {
     pause(paused: boolean): Promise<void>;
     setMode(mode: Queue["mode"]): Promise<void>;
     drain(worker: string, drained: boolean): Promise<void>;
+    /** Show a lost worker no more. */
+    dismiss(worker: string): Promise<void>;
     reserve(worker: string, user: string | null): Promise<void>;
     /** Whether it was sent. */
     say(text: string): Promise<boolean>;
@@ -165,6 +167,8 @@ declare namespace Workshop {
     paused: boolean;
     queued: number;
     running: number;
+    /** How many have ended so far. */
+    ended: number;
   }
 
   interface Snapshot {
@@ -175,6 +179,7 @@ declare namespace Workshop {
     workers: Worker[];
     jobs: Job[];
     order: string[];
+    here: string[];
   }
 
   interface Change {
@@ -182,6 +187,7 @@ declare namespace Workshop {
     now?: number;
     store: boolean;
     queue?: Queue;
+    here?: string[];
     workers?: { set?: Worker[]; gone?: string[] };
     jobs?: { set?: Job[]; gone?: string[]; moved?: [string, number][]; order?: string[] };
   }

@@ -5,6 +5,8 @@ import { name, writeName } from "./kit.mjs";
 const GIB = 2 ** 30;
 const ICONS = { idle: "circle", busy: "play-circle", draining: "sign-out", lost: "exclamation-triangle" };
 
+const STEERS = { dismiss: "times", undrain: "sign-in", drain: "sign-out" };
+
 /** @type {Workshop.MakeCard} */
 export function workerCard(kit, id, people) {
   const { actions, arrange, board, cost, element, make, format, icon, iconButton, number, short, word } = kit;
@@ -16,7 +18,10 @@ export function workerCard(kit, id, people) {
   const progress = make("progress", "");
   const running = make("div", "", make("div", "cfw-line", who, cancel), progress);
   const note = make("span", "cfw-name cfw-fill cfm-muted");
-  const drain = iconButton("sign-out", "-", () => actions.drain(id, !worker().drained));
+  const drain = iconButton("sign-out", "-", () => {
+    if (worker().state === "lost") actions.dismiss(id);
+    else actions.drain(id, !worker().drained);
+  });
   const owner = element("select", { "aria-label": word("worker.owner", { worker: id }) });
   owner.addEventListener("change", () => actions.reserve(id, owner.value || null).then(update));
   const root = make(
@@ -38,9 +43,10 @@ export function workerCard(kit, id, people) {
     running.hidden = !told.job;
     if (told.job) showJob(board.jobs.get(told.job));
     writeName(note, notes(told));
-    const steer = word(told.drained ? "worker.undrain" : "worker.drain", { worker: id });
-    if (drain.title !== steer) drain.replaceChildren(icon(told.drained ? "sign-in" : "sign-out"));
-    name(drain, steer);
+    const steer = told.state === "lost" ? "dismiss" : told.drained ? "undrain" : "drain";
+    const label = word(`worker.${steer}`, { worker: id });
+    if (drain.title !== label) drain.replaceChildren(icon(STEERS[steer]));
+    name(drain, label);
     showOwner(told.reserved_for ?? "");
   }
 
