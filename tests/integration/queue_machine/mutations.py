@@ -275,6 +275,27 @@ MUTATIONS = [
         "found[#found + 1] = {people[read], lane, number}",
         "found[#found + 1] = {people[read], lane, tonumber(people[read + 1])}",
     ),
+    Mutation(
+        "level",
+        "a job that leaves the front stays ahead at its level",
+        "steer.lua",
+        "      redis.call('HDEL', job, 'rank')\n",
+        "",
+    ),
+    Mutation(
+        "level",
+        "of several that go to the front the last is first",
+        "steer.lua",
+        "  first, last, step = last, first, -1\n",
+        "",
+    ),
+    Mutation(
+        "level",
+        "who comes back from a lost worker is not at the front",
+        LANES,
+        "return job[1] or job[2]",
+        "return job[2]",
+    ),
     Mutation("level", "no level is ever due", ASSIGN, "now_ms() - served[i] > PATIENCE_MS", "false"),
     Mutation(
         "level",
