@@ -21,6 +21,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from comfyume.tests.browser import graphs
 from comfyume.tests.browser.interface import Complaint, Interface
+from comfyume.tests.browser.visitors import Enter, letting_in
 from comfyume.tests.harness.client import Client
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair
@@ -96,6 +97,13 @@ def tab(
         interface.picture("end")
     assert not [complaint for complaint in interface.complaints if complaint.is_of_this_extension]
     assert not [complaint for complaint in interface.complaints if complaint not in plain_complaints]
+
+
+@pytest.fixture
+def enter(chromium: Browser, room: Pair, pictures: Callable[[str], Path]) -> Iterator[Enter]:
+    """Lets people in to the workshop that a module has as ``room``."""
+    with letting_in(chromium, room, pictures) as let_in:
+        yield let_in
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import ConsoleMessage, Error, Locator, Page
+from playwright.sync_api import ConsoleMessage, Error, Locator, Page, expect
 
 from comfyume.tests.browser.graphs import Graph
 
@@ -110,7 +110,8 @@ class Interface:
         self.page.get_by_role("button", name="Cancel current run").click()
 
     def show_jobs(self) -> None:
-        """Open the panel of jobs."""
+        """Open the panel of jobs while one runs; its button is there while the mouse is near."""
+        self.page.get_by_test_id("queue-button").hover()
         self.page.get_by_text("View all jobs").click()
         self.job_panel.wait_for()
 
@@ -126,6 +127,17 @@ class Interface:
         details.or_(message).first.wait_for()
         if details.is_visible():
             details.click()
+
+    def choose(self, setting: str, value: str) -> None:
+        """Change one of ComfyUI's settings."""
+        self.page.evaluate(
+            "([name, value]) => app.extensionManager.setting.set(`Comfy.${name}`, value)", [setting, value]
+        )
+
+    def choose_palette(self, name: str) -> None:
+        """Change ComfyUI's colours, to ``dark`` or ``light``, and wait until they are shown."""
+        self.choose("ColorPalette", name)
+        self.wait("isDark => Boolean(document.querySelector('.dark-theme')) === isDark", name == "dark")
 
     # What a person sees.
 
@@ -204,6 +216,11 @@ class Interface:
         # two frames, so that the canvas has drawn what the stores hold
         self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         self.page.screenshot(path=self._pictures(name))
+
+
+def see(place: Locator, words: str | re.Pattern[str]) -> None:
+    """Wait until these words can be read there."""
+    expect(place).to_contain_text(words, timeout=PATIENCE)
 
 
 def _without_variable_parts(text: str) -> str:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, expect
+from playwright.sync_api import expect
 
 from comfyume.tests.browser import graphs
 from comfyume.tests.browser.conftest import FIRST_VISIT_IS_OVER, NODE_PACK
-from comfyume.tests.browser.interface import PATIENCE, READY, Interface
-from comfyume.tests.harness.client import Client
+from comfyume.tests.browser.interface import PATIENCE, Interface, see
+from comfyume.tests.browser.my_jobs import banner, button, cards, open_jobs, panel, toasts
+from comfyume.tests.browser.visitors import Enter, ask, script_of
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair, wait_until_known
-from comfyume.tests.harness.people import add_users, basic, password_of
+from comfyume.tests.harness.people import add_users
 from comfyume.tests.harness.processes import READY_SECONDS
 
 pytestmark = [pytest.mark.browser, pytest.mark.acceptance, pytest.mark.timeout(240)]
@@ -37,75 +36,21 @@ def room(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory) -> Ite
     base = tmp_path_factory.mktemp(f"my-jobs-{comfyui.label}")
     with Pair(comfyui, base, worker_node_packs=[NODE_PACK]) as pair:
         add_users(pair, {"ines": "instructor"} | dict.fromkeys(PEOPLE, "participant"))
-        for name in PEOPLE:
+        for name in (*PEOPLE, "ines"):
             script_of(pair, name).post(FIRST_VISIT_IS_OVER, True)
         yield pair
 
 
-def script_of(room: Pair, name: str) -> Client:
-    """Requests of a person beside their browser."""
-    return Client(room.frontend.address, headers=basic(name), connect=False)
-
-
-def act(room: Pair, method: str, path: str, body: Any) -> None:
-    """What the instructor does."""
-    content = json.dumps(body).encode()
-    script_of(room, "ines").request(method, path, content, {"Content-Type": "application/json"})
-
-
-Enter = Callable[..., Interface]
-
-
 @pytest.fixture
-def enter(chromium: Browser, room: Pair, pictures: Callable[[str], Path]) -> Iterator[Enter]:
-    """Lets a person in, with the tab of their jobs open; scripts of this extension may complain of nothing."""
-    contexts: list[BrowserContext] = []
-    tabs: list[Interface] = []
+def enter(enter: Enter) -> Enter:
+    """Lets a person in, with the tab of their jobs open."""
 
-    def let_in(name: str, *, width: int = 1400) -> Interface:
-        contexts.append(chromium.new_context(viewport={"width": width, "height": 800}))
-        tabs.append(tab := Interface(contexts[-1].new_page(), room.frontend.url, pictures))
-        tab.page.goto(tab.url)
-        tab.page.get_by_label("Name").fill(name)
-        tab.page.get_by_label("Password").fill(password_of(name))
-        tab.page.get_by_role("button", name="Sign in").click()
-        tab.wait(READY)
-        button(tab).click()
-        panel(tab).wait_for()
+    def let_in(name: str, **options: Any) -> Interface:
+        tab = enter(name, **options)
+        open_jobs(tab)
         return tab
 
-    yield let_in
-    for context in contexts:
-        context.close()
-    complaints = [complaint for tab in tabs for complaint in tab.complaints if complaint.is_of_this_extension]
-    # ComfyUI itself complains of a server that is away, through a function that this extension has wrapped.
-    assert not [complaint for complaint in complaints if "Failed to fetch" not in complaint.text]
-
-
-def button(tab: Interface) -> Locator:
-    """The icon in the side bar."""
-    return tab.page.locator(".side-tool-bar-container").get_by_role("button", name=re.compile("^My jobs|^Mes tâches"))
-
-
-def panel(tab: Interface) -> Locator:
-    return tab.page.locator(".cfm-jobs")
-
-
-def cards(tab: Interface, state: str) -> Locator:
-    return panel(tab).locator(f"li[data-state={state}]")
-
-
-def toasts(tab: Interface) -> Locator:
-    """Messages of this extension."""
-    return tab.page.locator(".cfm-toast")
-
-
-def banner(tab: Interface) -> Locator:
-    return tab.page.locator(".cfm-banner")
-
-
-def see(place: Locator, words: str | re.Pattern[str]) -> None:
-    expect(place).to_contain_text(words, timeout=PATIENCE)
+    return let_in
 
 
 def image(prefix: str, color: int = 1) -> dict[str, Any]:
@@ -226,24 +171,24 @@ def test_who_comes_back_is_told_what_is_done(enter: Enter, room: Pair) -> None:
 
 def test_the_instructor_pauses_holds_and_speaks(enter: Enter, room: Pair) -> None:
     tab = enter("finn")
-    act(room, "PATCH", "/comfyume/queue", {"paused": True})
+    ask(room, "PATCH", "/comfyume/queue", {"paused": True})
     see(toasts(tab), "The queue is paused")
     job = script_of(room, "finn").post("/prompt", {"prompt": image("held")})["prompt_id"]
     see(cards(tab, "queued"), "The queue is paused.")
-    act(room, "PATCH", "/comfyume/jobs", {"ids": [job], "held": True})
+    ask(room, "PATCH", "/comfyume/jobs", {"ids": [job], "held": True})
     see(cards(tab, "queued"), "The instructor holds this job back.")
-    act(room, "POST", "/comfyume/messages", {"text": f"Lunch is at one. {NOT_A_NAME}"})
+    ask(room, "POST", "/comfyume/messages", {"text": f"Lunch is at one. {NOT_A_NAME}"})
     see(toasts(tab).last, f"Message from inesLunch is at one. {NOT_A_NAME}")
     tab.picture("end")
-    act(room, "PATCH", "/comfyume/jobs", {"ids": [job], "held": False})
-    act(room, "PATCH", "/comfyume/queue", {"paused": False})
+    ask(room, "PATCH", "/comfyume/jobs", {"ids": [job], "held": False})
+    ask(room, "PATCH", "/comfyume/queue", {"paused": False})
     see(toasts(tab).last, "The queue goes on")
     expect(cards(tab, "done")).to_have_count(1, timeout=PATIENCE)
     assert tab.page.evaluate("window.taken") is None
 
 
 def test_names_are_text_and_the_page_keeps_its_shape(enter: Enter, room: Pair) -> None:
-    """In the dark, in the light, on a phone, and in another language."""
+    """In the dark, in the light and on a phone."""
     tab = enter("gwen", width=400)
     script = script_of(room, "gwen")
     script.post("/prompt", {"prompt": image(f"{NOT_A_NAME.replace(' ', '')}{'long' * 30}")})
@@ -258,18 +203,11 @@ def test_names_are_text_and_the_page_keeps_its_shape(enter: Enter, room: Pair) -
     see(cards(tab, "running"), f"{NOT_A_NAME}: step")
     see(cards(tab, "running"), f"{NOT_A_NAME}long")
     for palette in ("dark", "light"):
-        tab.page.evaluate("name => app.extensionManager.setting.set('Comfy.ColorPalette', name)", palette)
-        tab.page.wait_for_timeout(300)
+        tab.choose_palette(palette)
         tab.picture(palette)
         assert panel(tab).evaluate("panel => panel.scrollWidth <= panel.clientWidth")
         assert panel(tab).evaluate("panel => panel.parentElement.scrollWidth <= panel.parentElement.clientWidth")
     assert tab.page.evaluate("window.taken") is None
-    toasts(tab).get_by_role("button").click()
-    cards(tab, "running").get_by_role("button").click()
-    tab.page.evaluate("() => app.extensionManager.setting.set('Comfy.Locale', 'fr')")
-    tab.reload()
-    expect(button(tab)).to_have_attribute("aria-label", re.compile("^Mes tâches"))
-    tab.page.evaluate("() => app.extensionManager.setting.set('Comfy.Locale', 'en')")
 
 
 def test_a_lost_worker_is_told_to_who_waits_for_it(enter: Enter, room: Pair) -> None:

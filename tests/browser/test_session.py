@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 import pytest
@@ -23,38 +22,6 @@ TRIVIAL = {
 def wait_for_an_empty_queue(person: Client) -> None:
     while any(person.queue().values()):
         time.sleep(0.1)
-
-
-def test_a_first_visit_opens_the_template_and_run_shows_all_that_a_local_run_shows(
-    tab: Interface, person: Client
-) -> None:
-    person.post(FIRST_VISIT_IS_OVER, False)
-    tab.open()
-    assert tab.tabs == ["test-card"]
-    assert "ComfyumeTestCard" in tab.node_types
-    assert tab.page.get_by_role("dialog").count() == 0
-    tab.picture("1-first-visit")
-
-    tab.record()
-    tab.run()
-    tab.wait_running("ComfyumeTestCard", part=0.3)
-    tab.wait_picture(2, "blob:")
-    tab.picture("2-running")
-    tab.show_jobs()
-    tab.page.get_by_text(re.compile("Total:")).first.wait_for()
-    tab.picture("3-job-in-the-panel")
-
-    tab.wait_picture(3, "filename=test-card_00001_.png")
-    tab.wait_idle()
-    # A node that takes a few milliseconds may be over before its outline is drawn.
-    assert [kind for kind in tab.outlines if kind not in ("ComfyumeWorkerName", "SaveImage")] == ["ComfyumeTestCard"]
-    assert tab.progress == sorted(tab.progress)
-    assert len(tab.progress) >= 10, "the steps were hardly seen"
-    tab.page.locator("img[src*='test-card_00001_.png']").first.wait_for()
-    tab.picture("4-done")
-    tab.show_assets()
-    tab.page.locator(".side-bar-panel img[src*='test-card_00001_.png']").first.wait_for()
-    tab.picture("5-assets")
 
 
 def test_a_first_visit_is_one_for_each_person_and_not_for_each_browser(tab: Interface, person: Client) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, expect
 
 from comfyume.commands.credentials import personal_link
 from comfyume.tests.browser import graphs
 from comfyume.tests.browser.conftest import FIRST_VISIT_IS_OVER, NODE_PACK
 from comfyume.tests.browser.interface import PATIENCE, READY, Interface
+from comfyume.tests.browser.visitors import fill_in, sign_in
 from comfyume.tests.harness.client import Client
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair
@@ -57,16 +58,9 @@ def browser_of(chromium: Browser, room: Pair, pictures: Callable[[str], Path]) -
         context.close()
 
 
-def fill_in(page: Page, name: str, password: str | None = None) -> None:
-    page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(password_of(name) if password is None else password)
-    page.get_by_role("button", name="Sign in").click()
-
-
-def sign_in(tab: Interface, name: str) -> None:
+def come(tab: Interface, name: str) -> None:
     tab.page.goto(tab.url)
-    fill_in(tab.page, name)
-    tab.wait(READY)
+    sign_in(tab, name)
 
 
 def test_two_people_sign_in_and_each_sees_only_their_own(browser_of: Open) -> None:
@@ -79,7 +73,7 @@ def test_two_people_sign_in_and_each_sees_only_their_own(browser_of: Open) -> No
     ada.picture("2-wrong-password")
     fill_in(ada.page, "ada")
     ada.wait(READY)
-    sign_in(bob, "bob")
+    come(bob, "bob")
     ada.load(graphs.slow(1, prefix="of-ada"), "work-of-ada")
     ada.run()
     ada.wait_idle()
@@ -102,7 +96,7 @@ def test_who_is_over_a_limit_reads_why_and_runs_the_same_work_once_there_is_more
         ines.request("PUT", "/comfyume/people/bob/limits", body, {"Content-Type": "application/json"})
 
     bob = browser_of()
-    sign_in(bob, "bob")
+    come(bob, "bob")
     bob.load(graphs.slow(1, prefix="poor"), "work-of-bob")
     allow_bob(0)
     bob.run()
@@ -117,7 +111,7 @@ def test_who_is_over_a_limit_reads_why_and_runs_the_same_work_once_there_is_more
 
 def test_after_the_session_has_ended_one_signs_in_and_is_back_at_the_same_work(browser_of: Open, room: Pair) -> None:
     ada = browser_of()
-    sign_in(ada, "ada")
+    come(ada, "ada")
     ada.load(graphs.slow(1, prefix="kept"), "unsaved-work")
     nodes = ada.node_types
     end_sessions(room.store.url, room.workshop, "ada")
@@ -134,7 +128,7 @@ def test_after_the_session_has_ended_one_signs_in_and_is_back_at_the_same_work(b
 def test_who_signs_out_is_asked_to_sign_in_on_every_browser(browser_of: Open) -> None:
     first, second = browser_of(), browser_of()
     for tab in (first, second):
-        sign_in(tab, "ada")
+        come(tab, "ada")
     first.page.evaluate("() => void app.extensionManager.command.execute('comfyume.SignOutEverywhere')")
     expect(first.page).to_have_url(re.compile("/comfyume/sign-in"))
     expect(second.page).to_have_url(re.compile("/comfyume/sign-in"), timeout=PATIENCE)
@@ -142,7 +136,7 @@ def test_who_signs_out_is_asked_to_sign_in_on_every_browser(browser_of: Open) ->
 
 def test_two_people_at_one_browser_find_their_own_work(browser_of: Open) -> None:
     tab = browser_of()
-    sign_in(tab, "ada")
+    come(tab, "ada")
     tab.load(graphs.slow(1, prefix="adas"), "unsaved-of-ada")
     for name, expected in (("bob", False), ("ada", True)):
         tab.page.evaluate("() => void app.extensionManager.command.execute('comfyume.SignOut')")
@@ -190,7 +184,7 @@ def test_nobody_is_led_to_another_site(browser_of: Open, wanted: str) -> None:
 @pytest.mark.parametrize("comfyui", ["new"], indirect=True, scope="session")
 def test_a_link_makes_nobody_somebody_else(browser_of: Open) -> None:
     tab = browser_of()
-    sign_in(tab, "ada")
+    come(tab, "ada")
     tab.page.goto(personal_link(tab.url, "bob", password_of("bob")))
     expect(tab.page.get_by_role("alert")).to_have_text("You are signed in as ada. Do you want to be bob?")
     assert tab.page.evaluate("fetch('/comfyume/me').then(r => r.json()).then(me => me.user)") == "ada"
@@ -285,7 +279,7 @@ ATTACK = """async target => {
 def test_a_page_of_another_site_gets_nothing(browser_of: Open, room: Pair, tmp_path: Path, host: str) -> None:
     """127.0.0.1 with another port is the same site to a browser, which sends it the cookie; the others are not."""
     tab = browser_of()
-    sign_in(tab, "ada")
+    come(tab, "ada")
     before = tab.page.evaluate("fetch('/api/jobs').then(r => r.json()).then(body => body.jobs.length)")
     (tmp_path / "index.html").write_text("<!doctype html>")
     attacker = tab.page.context.new_page()

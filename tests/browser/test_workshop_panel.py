@@ -4,32 +4,45 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Request, Route, expect
+from playwright.sync_api import Locator, Request, expect
 
+from comfyume.job_queue.jobs import GIB
 from comfyume.tests.browser.conftest import FIRST_VISIT_IS_OVER, NODE_PACK
-from comfyume.tests.browser.interface import PATIENCE, READY, Interface
-from comfyume.tests.harness import graphs
-from comfyume.tests.harness.client import Client, RequestRefused, wait_until
+from comfyume.tests.browser.interface import PATIENCE, Interface, see
+from comfyume.tests.browser.made_up import PEOPLE, answer, job_row, make_up, running_row, worker_row
+from comfyume.tests.browser.visitors import Enter, ask, run_slowly, script_of, submit
+from comfyume.tests.browser.workshop_panel import (
+    button,
+    card,
+    lines,
+    open_panel,
+    order,
+    panel,
+    press,
+    row,
+    rows,
+    show,
+    undo,
+    undo_bar,
+)
+from comfyume.tests.harness.client import RequestRefused, wait_until
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair, wait_until_known
-from comfyume.tests.harness.people import add_users, basic, password_of
+from comfyume.tests.harness.people import add_users
 from comfyume.tests.harness.processes import READY_SECONDS
 
 pytestmark = [pytest.mark.browser, pytest.mark.acceptance, pytest.mark.timeout(300)]
 
-PEOPLE = ("ada", "bob", "cleo", "emil", "finn")
-GIB = 1024**3
 #: Runs a script wherever a page takes it for HTML, and breaks a layout that does not cut it.
 NOT_A_NAME = "<img src=x onerror=window.taken=1>\u202e" + "long" * 60
 
@@ -74,69 +87,13 @@ def quiet(room: Pair) -> Iterator[None]:
     ask(room, "PATCH", "/comfyume/workers/worker0", {"drained": False, "reserved_for": None})
 
 
-def script_of(room: Pair, name: str) -> Client:
-    """Requests of a person beside their browser."""
-    return Client(room.frontend.address, headers=basic(name), connect=False)
-
-
-def ask(room: Pair, method: str, path: str, body: Any = None) -> Any:
-    """What the instructor asks for beside the browser."""
-    content = None if body is None else json.dumps(body).encode()
-    answer = script_of(room, "ines").request(method, path, content, {"Content-Type": "application/json"})
-    return json.loads(answer) if answer else None
-
-
 def waiting(room: Pair) -> list[str]:
     """Some jobs that have not ended, as the server lists them."""
     return [job["id"] for job in ask(room, "GET", "/comfyume/jobs?state=active&user=*&limit=100")["jobs"]]
 
 
-def submit(room: Pair, name: str, count: int = 1) -> list[str]:
-    """Prompts that take no time once a worker has them."""
-    script = script_of(room, name)
-    prompts = [graphs.image(graphs.name(), color=number) for number in range(count)]
-    return [script.post("/prompt", {"prompt": prompt})["prompt_id"] for prompt in prompts]
-
-
-def run_slowly(room: Pair, name: str, seconds: float) -> str:
-    """A prompt that shows its progress all the time."""
-    prompt = {
-        "1": graphs.node("BrowserSlowPicture", seconds=seconds, shade=graphs.number() % 256),
-        "2": graphs.node("PreviewImage", images=["1", 0]),
-    }
-    return str(script_of(room, name).post("/prompt", {"prompt": prompt})["prompt_id"])
-
-
 def pause(room: Pair) -> None:
     ask(room, "PATCH", "/comfyume/queue", {"paused": True})
-
-
-Enter = Callable[..., Interface]
-
-
-@pytest.fixture
-def enter(chromium: Browser, room: Pair, pictures: Callable[[str], Path]) -> Iterator[Enter]:
-    """Lets a person in; the scripts of this extension may complain of nothing."""
-    contexts: list[BrowserContext] = []
-    tabs: list[Interface] = []
-
-    def let_in(name: str = "ines", *, width: int = 1400, password: str | None = None) -> Interface:
-        contexts.append(chromium.new_context(viewport={"width": width, "height": 900}, accept_downloads=True))
-        tabs.append(tab := Interface(contexts[-1].new_page(), room.frontend.url, pictures))
-        tab.page.goto(tab.url)
-        tab.page.get_by_label("Name").fill(name)
-        tab.page.get_by_label("Password").fill(password or password_of(name))
-        tab.page.get_by_role("button", name="Sign in").click()
-        tab.wait(READY)
-        return tab
-
-    yield let_in
-    for context in contexts:
-        context.close()
-    # A server that is away is complained of by the browser and by ComfyUI, through functions of this extension.
-    complaints = [each.source + each.text for tab in tabs for each in tab.complaints]
-    away = re.compile("Failed to fetch|Failed to load resource")
-    assert not [each for each in complaints if "/comfyume/" in each and not away.search(each)]
 
 
 @pytest.fixture
@@ -145,64 +102,6 @@ def tab(enter: Enter) -> Interface:
     opened = enter()
     open_panel(opened)
     return opened
-
-
-def button(tab: Interface) -> Locator:
-    """The icon in the side bar."""
-    return tab.page.locator(".side-tool-bar-container").get_by_role("button", name=re.compile("^Workshop"))
-
-
-def open_panel(tab: Interface) -> None:
-    button(tab).click()
-    expect(panel(tab).get_by_role("tab", name="Now")).to_be_visible(timeout=PATIENCE)
-    expect(lines(tab)).not_to_be_empty(timeout=PATIENCE)
-
-
-def panel(tab: Interface) -> Locator:
-    return tab.page.locator(".cfm-workshop")
-
-
-def lines(tab: Interface) -> Locator:
-    """What the panel says is wrong."""
-    return panel(tab).locator(".cfw-lines")
-
-
-def rows(tab: Interface) -> Locator:
-    """The waiting jobs that are in the document."""
-    return panel(tab).get_by_role("grid").get_by_role("row")
-
-
-def row(tab: Interface, job: str) -> Locator:
-    return panel(tab).locator(f"[data-job='{job}']")
-
-
-def card(tab: Interface, worker: str) -> Locator:
-    return panel(tab).get_by_role("list", name="Workers").get_by_role("listitem").filter(has_text=worker)
-
-
-def undo_bar(tab: Interface) -> Locator:
-    return panel(tab).locator(".cfw-undo")
-
-
-def undo(tab: Interface) -> None:
-    undo_bar(tab).get_by_role("button", name="Undo").click()
-
-
-def press(tab: Interface, name: str) -> None:
-    panel(tab).get_by_role("button", name=name, exact=True).click()
-
-
-def show(tab: Interface, section: str) -> None:
-    panel(tab).get_by_role("tab", name=section).click()
-
-
-def see(place: Locator, words: str | re.Pattern[str]) -> None:
-    expect(place).to_contain_text(words, timeout=PATIENCE)
-
-
-def order(tab: Interface) -> list[str]:
-    """The persons of the first rows."""
-    return rows(tab).locator(".cfw-who strong").all_inner_texts()
 
 
 def note_scripts(tab: Interface) -> set[str]:
@@ -216,97 +115,6 @@ def note_scripts(tab: Interface) -> set[str]:
 
     tab.page.on("request", note)
     return scripts
-
-
-# What is told of a workshop that these tests make up.
-
-
-def worker_row(number: int, **parts: Any) -> dict[str, Any]:
-    device = {
-        "name": "NVIDIA GeForce RTX 4090",
-        "vram_total": 24 * GIB,
-        "vram_free": (3 + 5 * number) * GIB,
-        "use": 97 - number,
-        "temperature": 61 + number,
-    }
-    return {
-        "name": f"gpu-{number}",
-        "state": "busy",
-        "host": "box",
-        "version": "0.33.0",
-        "job": f"running-{number}",
-        "reserved_for": None,
-        "drained": False,
-        "lease": 25,
-        "devices": [device],
-        "loaded": ["Flux", "AutoencodingEngine"],
-        "seen": time.time(),
-        "price_hour": 1.2,
-    } | parts
-
-
-def job_row(number: int, **parts: Any) -> dict[str, Any]:
-    now = time.time()
-    return {
-        "id": f"job-{number}",
-        "user": PEOPLE[number % len(PEOPLE)],
-        "name": f"Dancing cat {number}",
-        "state": "queued",
-        "number": number,
-        "level": "2",
-        "held": False,
-        "submitted": now - 30 - 3 * number,
-        "started": None,
-        "starts_at": now + 20 + 11 * number,
-        "need": 6 * GIB,
-        "why": "",
-        "lacks": "",
-        "worker": None,
-        "progress": None,
-    } | parts
-
-
-def running_row(number: int, **parts: Any) -> dict[str, Any]:
-    progress = {"node": "3", "value": 5 + 4 * number, "max": 20}
-    running = {"id": f"running-{number}", "state": "running", "worker": f"gpu-{number}", "progress": progress}
-    return job_row(900 + number, **running, started=time.time() - 20, starts_at=None) | parts
-
-
-def make_up(
-    tab: Interface,
-    workers: list[dict[str, Any]],
-    jobs: list[dict[str, Any]],
-    *,
-    paused: bool = False,
-    store: bool = True,
-) -> None:
-    """Have the panel told of this workshop instead of the real one."""
-    order = [job["id"] for job in jobs if job["state"] == "queued"]
-    counts = {"queued": len(order), "running": len(jobs) - len(order), "ended": 0}
-    told = {
-        "revision": 1,
-        "now": time.time(),
-        "store": store,
-        "queue": {"mode": "fair", "paused": paused, **counts},
-        "workers": workers,
-        "jobs": jobs,
-        "order": order,
-        "here": [],
-    }
-    tab.page.route("**/comfyume/feeds/workshop?*", partial(answer, body=told))
-
-
-def answer(route: Route, body: Any) -> None:
-    """What a route of the browser answers instead of the server."""
-    if route.request.method == "DELETE":
-        route.fulfill(status=204)
-    else:
-        route.fulfill(json=body)
-
-
-def choose_palette(tab: Interface, name: str) -> None:
-    tab.page.evaluate("name => app.extensionManager.setting.set('Comfy.ColorPalette', name)", name)
-    tab.page.wait_for_timeout(300)
 
 
 # Who has it.
@@ -338,7 +146,7 @@ def test_only_an_instructors_page_has_the_tab(enter: Enter, room: Pair) -> None:
 @pytest.mark.parametrize("width", [1400, 400])
 def test_one_glance_at_three_workers_and_forty_jobs(enter: Enter, palette: str, width: int) -> None:
     tab = enter(width=width)
-    choose_palette(tab, palette)
+    tab.choose_palette(palette)
     jobs = [job_row(number) for number in range(40)]
     jobs[1] |= {"level": "front"}
     jobs[4] |= {"held": True, "why": "held", "starts_at": None}
@@ -682,10 +490,10 @@ def test_history_and_cost_of_all_and_of_one(tab: Interface, room: Pair) -> None:
     count = int(panel(tab).locator(".cfw-totals dd").first.inner_text())
     submit(room, "ada")
     tab.wait("count => Number(document.querySelector('.cfw-totals dd').innerText) > count", count)
-    choose_palette(tab, "light")
+    tab.choose_palette("light")
     panel(tab).locator("figure").first.scroll_into_view_if_needed()
     tab.picture("2-light")
-    choose_palette(tab, "dark")
+    tab.choose_palette("dark")
 
 
 # It keeps up.
