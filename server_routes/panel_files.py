@@ -50,7 +50,7 @@ class PanelFiles:
 
 
 async def _words(request: web.Request, name: str) -> web.StreamResponse:
-    """All words: those of the language, and English for what it lacks."""
+    """All words: those of the language, and English for what it lacks; ``language`` is the one that they are in."""
     language = request.match_info["language"]
     known = {folder.name for folder in LOCALES.iterdir()}
     languages = [FALLBACK, *(each for each in (language.partition("-")[0], language) if each in known)]
@@ -59,4 +59,4 @@ async def _words(request: web.Request, name: str) -> web.StreamResponse:
         file = LOCALES / each / name
         if file.is_file():
             words |= json.loads(await asyncio.to_thread(file.read_text, encoding="utf-8"))
-    return web.json_response(words, headers={"Cache-Control": "no-cache"})
+    return web.json_response({**words, "language": languages[-1]}, headers={"Cache-Control": "no-cache"})

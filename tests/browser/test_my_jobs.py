@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
 from collections.abc import Iterator
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from comfyume.tests.browser import graphs
+from comfyume.commands.source_tree import ROOT
+from comfyume.tests.browser import graphs, workshop_panel
 from comfyume.tests.browser.conftest import FIRST_VISIT_IS_OVER, NODE_PACK
 from comfyume.tests.browser.interface import PATIENCE, Interface, see
 from comfyume.tests.browser.my_jobs import banner, button, cards, open_jobs, panel, toasts
-from comfyume.tests.browser.visitors import Enter, ask, script_of
+from comfyume.tests.browser.visitors import Enter, ask, script_of, submit
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair, wait_until_known
 from comfyume.tests.harness.people import add_users
@@ -208,6 +210,38 @@ def test_names_are_text_and_the_page_keeps_its_shape(enter: Enter, room: Pair) -
         assert panel(tab).evaluate("panel => panel.scrollWidth <= panel.clientWidth")
         assert panel(tab).evaluate("panel => panel.parentElement.scrollWidth <= panel.parentElement.clientWidth")
     assert tab.page.evaluate("window.taken") is None
+
+
+@pytest.mark.parametrize(("chosen", "spoken"), [("fr", "fr"), ("ja", "en")], ids=["written", "not written"])
+def test_my_jobs_and_workshop_speak_the_language_of_comfyuis_settings(
+    enter: Enter, room: Pair, chosen: str, spoken: str
+) -> None:
+    words = {
+        key: text
+        for file in ("page", "workshop")
+        for key, text in json.loads((ROOT / f"locales/{spoken}/{file}.json").read_text(encoding="utf-8")).items()
+    }
+    ask(room, "PATCH", "/comfyume/queue", {"paused": True})
+    [job] = submit(room, "ines")
+    tab = enter("ines")
+    tab.choose("Locale", chosen)
+    tab.reload()
+    expect(button(tab)).to_have_attribute("aria-label", words["jobs.badge.one"])
+    open_jobs(tab)
+    see(panel(tab), words["jobs.title"])
+    see(cards(tab, "queued"), words["job.why.paused"])
+    tab.picture(f"{chosen}-my-jobs")
+    workshop_panel.open_panel(tab)
+    see(workshop_panel.lines(tab), words["trouble.paused.one"].replace("{count}", "1"))
+    see(workshop_panel.panel(tab), words["mode.fair"])
+    # Numbers and their units are of the same language as the sentences around them.
+    waited = workshop_panel.row(tab, job).locator(".cfw-waited")
+    expect(waited).to_have_text(re.compile(r"^\d+\s(s|min)$" if spoken == "fr" else r"^\d+\s(sec|min)$"))
+    assert not re.search("[\u3000-\u9fff]", workshop_panel.panel(tab).inner_text())
+    tab.picture(f"{chosen}-workshop")
+    tab.choose("Locale", "en")
+    ask(room, "POST", "/comfyume/jobs/cancel", {"ids": [job]})
+    ask(room, "PATCH", "/comfyume/queue", {"paused": False})
 
 
 def test_a_lost_worker_is_told_to_who_waits_for_it(enter: Enter, room: Pair) -> None:

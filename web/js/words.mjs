@@ -1,12 +1,14 @@
-// The sentences of the page, in the language that is chosen in ComfyUI's settings.
+// The sentences of the page, in the language that is chosen in ComfyUI's settings, or in English.
 
 import { app } from "../../scripts/app.js";
 import { get } from "./client.mjs";
 
 /** @typedef {(key: string, values?: Record<string, string | number>) => string} Words */
 
-/** @returns {string} such as `en` or `pt-BR` */
-export const language = () => app.extensionManager.setting.get("Comfy.Locale") || "en";
+let spoken = "en";
+
+/** @returns {string} such as `en` or `pt-BR`: what the sentences are in, so that numbers and times among them are too */
+export const language = () => spoken;
 
 /** Where the server has the sentences of everybody's page. */
 export const PAGE = "/comfyume/strings";
@@ -46,9 +48,12 @@ function apart(value) {
  * @returns {Promise<Words>}
  */
 async function load(address) {
+  const chosen = app.extensionManager.setting.get("Comfy.Locale") || "en";
   /** @type {Record<string, string>} */
-  const texts = await get(`${address}/${encodeURIComponent(language())}.json`);
-  const plurals = new Intl.PluralRules(language());
+  const texts = await get(`${address}/${encodeURIComponent(chosen)}.json`);
+  // Not every language has been written.
+  spoken = texts.language;
+  const plurals = new Intl.PluralRules(spoken);
   return (key, values = {}) => {
     const form = "count" in values ? `${key}.${plurals.select(Number(values.count))}` : key;
     const text = texts[form] ?? texts[`${key}.other`] ?? texts[key] ?? key;

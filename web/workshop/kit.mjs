@@ -2,8 +2,8 @@
 
 /** @type {Workshop.MakeKit} */
 export function kitOf(tools, word, board) {
-  const { app, element, toast } = tools;
-  const language = app.extensionManager.setting.get("Comfy.Locale") || "en";
+  const { element, toast } = tools;
+  const language = word("language");
 
   /** @param {Intl.NumberFormatOptions} options */
   function formatter(options) {
