@@ -13,7 +13,7 @@ export function workerCard(kit, id, people) {
   const worker = () => /** @type {Workshop.Worker} */ (board.workers.get(id));
   const state = make("span", "cfw-state");
   const devices = make("div", "");
-  const who = make("span", "cfw-name cfw-fill");
+  const who = make("span", "cfw-name cfw-two cfw-fill");
   const cancel = iconButton("times", "-", () => actions.cancel([worker().job ?? ""]));
   const progress = make("progress", "");
   const running = make("div", "", make("div", "cfw-line", who, cancel), progress);
