@@ -309,6 +309,13 @@ class ComfyProcess:
         _end(self.process, signal.SIGKILL)
         self.process = None
 
+    def lose(self) -> None:
+        """End the process and those that it has started, all at once, as when their machine is lost."""
+        children = Path(f"/proc/{self.pid}/task").glob("*/children")
+        for child in [int(pid) for file in children for pid in file.read_text().split()]:
+            os.kill(child, signal.SIGKILL)
+        self.kill()
+
     def restart(self) -> ComfyProcess:
         """Stop, start on the same port and folders, and wait until it answers."""
         self.stop()
