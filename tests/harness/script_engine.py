@@ -27,6 +27,20 @@ if TYPE_CHECKING:
     from comfyume.worker_mode.worker import Worker
 
 NODE = "Script"
+#: What ComfyUI would say of it, so that a frontend takes prompts with it, and a page knows it.
+DEFINITION = {
+    "input": {"required": {}},
+    "input_order": {"required": []},
+    "output": [],
+    "output_name": [],
+    "output_is_list": [],
+    "name": NODE,
+    "display_name": NODE,
+    "description": "",
+    "category": "tests",
+    "python_module": "nodes",
+    "output_node": True,
+}
 #: Where a worker can be made to die, in the order in which a job comes by.
 STEPS = ("check", "start", "middle", "written", "end", "finish")
 #: Seconds for which the executing thread waits for a prompt, as ComfyUI's does between two collections of garbage.
@@ -49,6 +63,7 @@ class Script:
         hurries: whether its steps take no time when it is not the first attempt.
         die_at: one of ``STEPS`` at which the process kills itself, or an empty string.
         die_times: for how many attempts it does so.
+        tells: whether the log gets a line for each step of progress, with the wall clock in Unix seconds.
     """
 
     steps: int = 3
@@ -60,6 +75,7 @@ class Script:
     hurries: bool = False
     die_at: str = ""
     die_times: int = 1
+    tells: bool = False
 
     def graph(self) -> dict[str, Any]:
         """The graph that is this script."""
@@ -165,6 +181,8 @@ class ScriptEngine:
             if not self._pass_time(script):
                 say("execution_interrupted", {"node_id": "1", "node_type": NODE, "executed": []})
                 return {"outputs": {}, "meta": {}}, Status("error", False, messages)
+            if script.tells:
+                self.note("step", running, value=step + 1, clock=time.time())
             progress = {"value": step + 1, "max": script.steps, "prompt_id": job_id, "node": "1"}
             self.tell("progress", progress, client)
         try:
@@ -211,7 +229,7 @@ class ScriptEngine:
 
     async def offer(self) -> Catalogue:
         """See ``Engine``."""
-        return Catalogue({NODE: {}}, {}, frozenset(), {}, {})
+        return Catalogue({NODE: DEFINITION}, {}, frozenset(), {}, {})
 
     def describe(self) -> dict[str, Any]:
         """See ``Engine``."""
