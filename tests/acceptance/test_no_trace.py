@@ -133,7 +133,7 @@ def test_no_answer_names_another_person(ada: Client, room: Pair, tmp_path: Path)
 
 
 def _addresses_of_participants(job: str) -> list[str]:
-    ours = ("me", "page", "allowance", "jobs", "jobs?state=active", f"jobs/{job}", "queue", "waiting", "webhook-secret")
+    ours = ("me", "page", "allowance", "jobs", "jobs?state=active", f"jobs/{job}", "queue", "webhook-secret")
     native = ("queue", "history", "prompt", "users", "settings", "system_stats", "jobs", "object_info", "extensions")
     return [f"/comfyume/{path}" for path in ours] + [f"/{path}" for path in native if path != "jobs"]
 
