@@ -123,7 +123,9 @@ RULES: tuple[Rule, ...] = (
         POST            /users
         GET             /internal/(?:logs|logs/raw|folder_paths)
         PATCH           /internal/logs/subscribe
-        GET             /comfyume/(?:people|activity|settings)
+        GET             /comfyume/(?:activity|settings)
+        GET,POST        /comfyume/people
+        DELETE          /comfyume/people/[^/]+
         GET,PUT         /comfyume/limits
         PATCH           /comfyume/jobs
         POST            /comfyume/jobs/cancel

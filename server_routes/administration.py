@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..accounts import passwords
 from ..accounts.activity import ActivityLog
-from ..accounts.users import Users
+from ..accounts.errors import NameRefused, UserExists
+from ..accounts.users import Role, Users, without
 from ..comfyui_seams import server
 from ..job_queue.allowances import COUNTED, LIMIT_NAMES, Allowances
 from .activity_notes import ActivityNotes
@@ -19,6 +20,7 @@ from .allowance import told
 from .bodies import BodyRefused, body_of, changes_in, guarded
 from .gate import PERSON
 from .presence import Presence, is_here
+from .problems import problem
 
 Amount = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
@@ -46,6 +48,15 @@ class Grant(BaseModel):
     grant: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")] | None = None
 
 
+class NewPerson(BaseModel):
+    """Somebody to add. Their name is checked where all names are."""
+
+    model_config = CONFIG
+
+    user: Annotated[str, Field(max_length=64)]
+    role: Role = "participant"
+
+
 class Administration:
     """Answers instructors; the gate lets nobody else through."""
 
@@ -62,6 +73,8 @@ class Administration:
         """Add the routes."""
         for method, path, handler in (
             ("GET", "/comfyume/people", self.people),
+            ("POST", "/comfyume/people", self.add),
+            ("DELETE", "/comfyume/people/{name}", self.remove),
             ("POST", "/comfyume/people/{name}/password", self.new_password),
             ("GET", "/comfyume/limits", self.limits),
             ("PUT", "/comfyume/limits", self.set_limits),
@@ -88,6 +101,32 @@ class Administration:
                 for user in users.values()
             ]
         )
+
+    async def add(self, request: web.Request) -> web.Response:
+        """Add a person, whose password is told this once."""
+        asked = await body_of(request, NewPerson)
+        if asked.role != "instructor" and without((await self._users.all()).values(), "instructor"):
+            return problem(409, "no-instructor", "Nobody is an instructor yet, so add one first.")
+        password = passwords.generated()
+        kept = await asyncio.to_thread(passwords.hashed, password)
+        try:
+            user = await self._users.add(asked.user, asked.role, kept)
+        except NameRefused as error:
+            raise BodyRefused(str(error)) from error
+        except UserExists as error:
+            return problem(409, "user-exists", str(error))
+        self._note(request, "user added", user=user.name, role=user.role)
+        told_once = {"user": user.name, "role": user.role, "password": password}
+        return web.json_response(told_once, status=201, headers={"Cache-Control": "no-store"})
+
+    async def remove(self, request: web.Request) -> web.Response:
+        """Remove a person, and sign them out; their files stay, and their jobs run on."""
+        user = await self._users.get(request.match_info["name"])
+        if user.name == request[PERSON].name:
+            return problem(409, "yourself", "You cannot remove yourself here: comfyume users remove can.")
+        await self._users.remove(user.name)
+        self._note(request, "user removed", user=user.name)
+        return web.Response(status=204)
 
     async def new_password(self, request: web.Request) -> web.Response:
         """Give a person a new password, which is told this once; the sessions of the old one end."""

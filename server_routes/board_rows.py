@@ -108,7 +108,8 @@ def _place(row: Row, places: Mapping[str, int]) -> tuple[bool, float]:
 
 
 def _position(row: Row, places: Mapping[str, int]) -> int | None:
-    return None if row["starts_at"] is None else places.get(row["id"])
+    # In a pause nobody can say when it begins, but after which others.
+    return places.get(row["id"]) if row["starts_at"] is not None or row["why"] == "paused" else None
 
 
 def _own(row: Row, places: Mapping[str, int]) -> Row:

@@ -347,6 +347,21 @@ def test_the_instructor_reads_what_the_frontend_is_set_to_without_secrets(person
     assert refusal(lambda: person("ada", connect=False).get("/comfyume/settings")) == (403, "not-allowed")
 
 
+def test_a_latecomer_is_added_and_somebody_is_removed(person: Callable[..., Client], pair: Pair) -> None:
+    ines = person("ines", connect=False)
+    given = send(ines, "POST", "/comfyume/people", {"user": "Late@Example.org"})
+    assert (given["user"], given["role"]) == ("late@example.org", "participant")
+    late = Client(pair.frontend.address, headers=basic(given["user"], given["password"]), connect=False)
+    assert late.get("/comfyume/me")["role"] == "participant"
+    assert refusal(lambda: send(late, "POST", "/comfyume/people", {"user": "friend"}))[0] == 403
+    assert refusal(lambda: send(ines, "POST", "/comfyume/people", {"user": "late@example.org"})) == (409, "user-exists")
+    assert refusal(lambda: send(ines, "POST", "/comfyume/people", {"user": "../etc"}))[0] == 400
+    assert refusal(lambda: send(ines, "DELETE", "/comfyume/people/ines")) == (409, "yourself")
+    send(ines, "DELETE", "/comfyume/people/late@example.org")
+    assert refusal(lambda: late.get("/comfyume/me"))[0] == 401
+    assert refusal(lambda: send(ines, "DELETE", "/comfyume/people/late@example.org"))[0] == 404
+
+
 def test_a_new_password_is_told_once_and_ends_the_old_ones_sessions(person: Callable[..., Client], pair: Pair) -> None:
     ines = person("ines", connect=False)
     given = send(ines, "POST", "/comfyume/people/cleo/password")

@@ -34,6 +34,7 @@ def worker_row(number: int, **parts: Any) -> dict[str, Any]:
         "devices": [device],
         "loaded": ["Flux", "AutoencodingEngine"],
         "seen": time.time(),
+        "lost": None,
         "price_hour": 1.2,
     } | parts
 

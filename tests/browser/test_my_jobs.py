@@ -176,7 +176,7 @@ def test_the_instructor_pauses_holds_and_speaks(enter: Enter, room: Pair) -> Non
     ask(room, "PATCH", "/comfyume/queue", {"paused": True})
     see(toasts(tab), "The queue is paused")
     job = script_of(room, "finn").post("/prompt", {"prompt": image("held")})["prompt_id"]
-    see(cards(tab, "queued"), "The queue is paused.")
+    see(cards(tab, "queued"), "Place 1 in the queue. The queue is paused.")
     ask(room, "PATCH", "/comfyume/jobs", {"ids": [job], "held": True})
     see(cards(tab, "queued"), "The instructor holds this job back.")
     ask(room, "POST", "/comfyume/messages", {"text": f"Lunch is at one. {NOT_A_NAME}"})

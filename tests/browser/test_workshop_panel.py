@@ -184,7 +184,7 @@ def test_what_is_wrong_is_said_on_top_the_worst_first(enter: Enter) -> None:
         *(job_row(number, why="memory", need=90 * GIB, starts_at=None) for number in range(12, 15)),
         job_row(15, why="nodes", lacks="NodeOfNobody", starts_at=None),
     ]
-    lost = worker_row(1, state="lost", lease=0, job=None)
+    lost = worker_row(1, state="lost", lease=0, job=None, lost=time.time())
     make_up(tab, [worker_row(0, devices=hot), lost], [running_row(0), *jobs], paused=True)
     open_panel(tab)
     texts = lines(tab).locator("p").all_inner_texts()
@@ -449,13 +449,29 @@ def test_a_password_that_was_reset_is_shown_once_and_is_the_one_that_counts(ente
     dora.get_by_role("button", name="Reset password").click()
     see(tab.page.get_by_role("dialog"), "dora is signed out everywhere")
     tab.page.get_by_role("dialog").get_by_role("button", name="Reset the password").click()
-    shown = dora.get_by_label("New password of dora")
+    shown = dora.get_by_label("Password of dora")
     expect(shown).to_be_focused(timeout=PATIENCE)
     password = shown.input_value()
     tab.picture("shown")
     dora.locator("summary").click()
     expect(shown).to_have_count(0)
     enter("dora", password=password)
+
+
+def test_a_latecomer_is_added_and_comes_in(enter: Enter, tab: Interface) -> None:
+    show(tab, "People")
+    panel(tab).get_by_text("Add a person").first.click()
+    name = panel(tab).get_by_label("Name of the new person")
+    name.fill("no name")
+    name.press("Enter")
+    see(tab.page.get_by_role("alert"), "'no name' is no name for a user")
+    name.fill("Latecomer")
+    name.press("Enter")
+    shown = panel(tab).get_by_label("Password of latecomer")
+    expect(shown).to_be_focused(timeout=PATIENCE)
+    tab.picture("added")
+    expect(person(tab, "latecomer")).to_be_visible()
+    enter("latecomer", password=shown.input_value())
 
 
 def test_models_and_the_templates_that_need_them(tab: Interface) -> None:

@@ -1,11 +1,11 @@
 // What an instructor does to jobs, the queue and the workers: each with a way back, or a question first.
 
-/** @type {(kit: Workshop.Kit) => Workshop.Actions} */
+/** @type {Workshop.MakeActions} */
 export function actionsOf({ attempt, board, client, dialog, told, word }) {
-  /** @type {(path: string, body: object) => Promise<any>} */
+  /** @type {Workshop.Patch} */
   const patch = (path, body) => client.send("PATCH", `/comfyume/${path}`, body);
 
-  /** @type {(path: string, now: object, then: object, what: string) => Promise<void>} `then` is what it was before */
+  /** @type {Workshop.ChangeBack} */
   async function change(path, now, then, what) {
     if (await attempt(() => patch(path, now))) told(what, () => patch(path, then));
   }

@@ -9,7 +9,7 @@ const STEP = 15;
 /** Seconds between two marks: those of waits, and from a minute on those of the time. */
 const MARKS = [1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14_400, 21_600];
 const GIB = 2 ** 30;
-/** @type {{id: string, keys: Exclude<keyof Workshop.Series, "at">[], most?: number}[]} */
+/** @type {Workshop.Chart[]} */
 const CHARTS = [
   { id: "queue", keys: ["queued", "running"] },
   { id: "waits", keys: ["wait_p50", "wait_p95"] },
@@ -20,12 +20,12 @@ const CHARTS = [
 /** @type {Workshop.MakeCharts} */
 export function chartsView(kit, place) {
   const { board, element, make, number, short, word, write } = kit;
-  const clock = new Intl.DateTimeFormat(kit.language, { timeStyle: "short" });
+  const clock = new Intl.DateTimeFormat(word("language"), { timeStyle: "short" });
   const time = (/** @type {number} */ at) => clock.format(at * 1000);
   /** @type {Workshop.Series | null} */
   let series = null;
 
-  /** @type {Record<string, (value: number) => string>} */
+  /** @type {Record<string, Workshop.Write>} */
   const units = {
     queue: number,
     waits: short,

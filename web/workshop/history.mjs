@@ -74,7 +74,8 @@ export function historySection(kit) {
     totals.replaceChildren(
       ...shown.map(([key, text]) => make("div", "", make("dt", "", word(`history.${key}`)), make("dd", "", text))),
     );
-    const sums = (/** @type {"worker" | "user"} */ what, /** @type {any[]} */ of) =>
+    /** @type {Workshop.ShowSums} */
+    const sums = (what, of) =>
       figures(
         `by_${what}`,
         [what, ...SUMS],
@@ -95,7 +96,7 @@ export function historySection(kit) {
     tables.replaceChildren(sums("worker", workers), sums("user", people), figures("last", columns, last));
   }
 
-  /** @type {(caption: string, columns: string[], rows: string[][]) => HTMLElement} */
+  /** @type {Workshop.ShowFigures} */
   function figures(caption, columns, rows) {
     return table(kit, word(`history.${caption}`), columns.map((key) => word(`history.${key}`)), rows);
   }

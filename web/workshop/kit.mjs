@@ -16,13 +16,17 @@ export function kitOf(tools, word, board) {
   const money = formatter({ minimumFractionDigits: 2, maximumFractionDigits: 2 });
   const small = formatter({ maximumSignificantDigits: 2 });
 
+  /** @type {Workshop.Kit["make"]} */
+  const make = (tag, classes, ...children) => element(tag, { class: classes || null }, ...children);
+
   /** @type {Workshop.Kit} */
   const kit = {
     ...tools,
     word,
     board,
-    language,
-    make: (tag, classes, ...children) => element(tag, { class: classes || null }, ...children),
+    make,
+    headline: (tag, title, ...marks) =>
+      make("span", "cfw-line", element(tag, { class: "cfw-name cfw-fill", title }, title), ...marks),
     button: (label, onclick, classes = "") =>
       element("button", { type: "button", class: `cfm-button ${classes}`, onclick }, label),
     iconButton(icon, label, onclick) {
@@ -30,6 +34,10 @@ export function kitOf(tools, word, board) {
       made.replaceChildren(tools.icon(icon));
       name(made, label);
       return made;
+    },
+    form(classes, label, work, ...fields) {
+      const onsubmit = (/** @type {SubmitEvent} */ event) => (event.preventDefault(), work());
+      return element("form", { class: classes, onsubmit }, ...fields, make("button", "cfm-button", label));
     },
     async attempt(work) {
       try {

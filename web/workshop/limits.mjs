@@ -3,13 +3,11 @@
 const LIMITS = /** @type {const} */ (["per_person", "per_minute", "gpu_day", "gpu_workshop", "credits_hour", "disk"]);
 
 /** @type {Workshop.MakeLimits} */
-export function limitsForm({ attempt, client, element, make, number, told, word }, path, usual, person, changed) {
+export function limitsForm({ attempt, client, element, form, make, number, told, word }, path, usual, person, changed) {
   const fields = LIMITS.map(field);
-  const save = make("button", "cfm-button", word("limits.save"));
-  const form = make("form", "cfw-limits", fields.map(({ root }) => root), save);
+  return form("cfw-limits", word("limits.save"), save, fields.map(({ root }) => root));
 
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
+  async function save() {
     const others = fields.filter(({ read, kept }) => read() !== kept());
     if (!others.length) return;
     const now = others.map(({ read }) => read());
@@ -22,8 +20,7 @@ export function limitsForm({ attempt, client, element, make, number, told, word 
     };
     if (!(await attempt(() => put(now)))) return;
     told(word("did.limits", { user: person?.user ?? word("limits.everybody") }), () => put(then));
-  });
-  return form;
+  }
 
   /** @param {typeof LIMITS[number]} limit */
   function field(limit) {
@@ -34,11 +31,10 @@ export function limitsForm({ attempt, client, element, make, number, told, word 
     const common = word("limits.usual", { limit: usual[limit] === null ? none : number(usual[limit]) });
     const kinds = [new Option(none, "none"), new Option(word("limits.own"), "own")];
     if (person) kinds.unshift(new Option(common, "usual"));
-    const kind = element("select", { ariaLabel: label }, kinds);
+    const kind = element("select", { ariaLabel: label, onchange: () => show() || amount.focus() }, kinds);
     const ariaLabel = word("limits.amount", { limit: label });
     const amount = element("input", { type: "number", min: "0", step: "any", ariaLabel });
     const show = () => (amount.hidden = !(amount.required = kind.value === "own"));
-    kind.addEventListener("change", () => show() || amount.focus());
 
     /** @param {number | null | "usual"} next */
     function settle(next) {

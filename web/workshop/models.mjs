@@ -1,7 +1,7 @@
 // Which files each template needs, and which workers have them.
 
 /** @type {Workshop.MakeSection} */
-export function modelsSection({ attempt, board, client, element, make, icon, word }) {
+export function modelsSection({ attempt, board, client, element, headline, make, icon, word }) {
   const list = element("ul", { class: "cfw-list", "aria-label": word("tab.models") });
   const root = make("div", "cfw-section", make("p", "cfm-muted", word("models.about")), list);
   const open = new Set();
@@ -20,9 +20,8 @@ export function modelsSection({ attempt, board, client, element, make, icon, wor
   function templateItem({ name, title = name, missing, files }) {
     const mark = make("span", "cfw-mark", icon(missing ? "exclamation-triangle" : "check"));
     mark.append(missing ? word("models.missing", { count: missing }) : word("models.complete"));
-    const line = make("span", "cfw-line", element("strong", { class: "cfw-name cfw-fill", title }, title), mark);
     const body = files.length ? make("ul", "", files.map(fileItem)) : make("p", "", word("models.no_files"));
-    const details = element("details", { class: "cfw-card", open: open.has(name) }, make("summary", "", line), body);
+    const details = element("details", { class: "cfw-card", open: open.has(name) }, make("summary", "", headline("strong", title, mark)), body);
     details.addEventListener("toggle", () => (details.open ? open.add(name) : open.delete(name)));
     details.dataset.missing = String(missing);
     return make("li", "", details);

@@ -20,8 +20,8 @@ export function nowSection(kit, scroller) {
 
   const pause = button("", () => actions.pause(!board.queue.paused));
   const modes = MODES.map((each) => new Option(word(`mode.${each}`), each));
-  const mode = element("select", { ariaLabel: word("mode") }, modes);
-  mode.addEventListener("change", () => actions.setMode(MODES[mode.selectedIndex]).then(draw));
+  const setMode = () => actions.setMode(MODES[mode.selectedIndex]).then(draw);
+  const mode = element("select", { ariaLabel: word("mode"), onchange: setMode }, modes);
   const workers = element("ul", { class: "cfw-cards", "aria-label": word("workers") });
   const root = make("div", "cfw-section",
     make("div", "cfm-row", pause, message.opener),
@@ -55,10 +55,10 @@ export function nowSection(kit, scroller) {
 }
 
 /** @param {Workshop.Kit} kit */
-function messageForm({ actions, button, element, make, word }) {
+function messageForm(kit) {
+  const { actions, button, element, word } = kit;
   const text = element("textarea", { maxLength: LONGEST, rows: 2, required: true, "aria-label": word("message") });
-  const send = make("button", "cfm-button cfm-primary", word("message.send"));
-  const form = make("form", "cfw-form", text, send);
+  const form = kit.form("cfw-form", word("message.send"), send, text);
   const opener = button(word("message"), () => toggle(form.hidden === true));
   toggle(false);
 
@@ -69,13 +69,12 @@ function messageForm({ actions, button, element, make, word }) {
     if (isOpen) text.focus();
   }
 
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
+  async function send() {
     const said = text.value.trim();
     if (!said || !(await actions.say(said))) return;
     text.value = "";
     toggle(false);
     opener.focus();
-  });
+  }
   return { form, opener };
 }

@@ -2,13 +2,14 @@
 
 import { limitsForm } from "./limits.mjs";
 import { personTools } from "./person.mjs";
+import { showSecret } from "./secret.mjs";
 
-/** Milliseconds between two questions for what people have used; asked when jobs have ended, and when people come and go. */
+/** Milliseconds between two questions, which are asked when jobs have ended, and when people come and go. */
 const PAUSE = 5000;
 
 /** @type {Workshop.MakeSection} */
 export function peopleSection(kit) {
-  const { arrange, attempt, board, client, element, make, word, write } = kit;
+  const { arrange, attempt, board, client, element, form, make, word, write } = kit;
   /** @type {Map<string, ReturnType<Workshop.MakePerson>>} */
   const items = new Map();
   /** @type {Workshop.Person[]} */
@@ -24,10 +25,22 @@ export function peopleSection(kit) {
   const told = element("p", { class: "cfm-muted", role: "status" });
   const everybody = make("details", "cfw-card", make("summary", "", word("limits.all")));
   const list = element("ul", { class: "cfw-list", "aria-label": word("tab.people") });
-  const root = make("div", "cfw-section", everybody, search, told, list);
+  const name = element("input", { required: true, maxLength: 64, ariaLabel: word("people.name") });
+  const secret = element("div", { class: "cfm-row", role: "status" });
+  const label = word("people.add");
+  const latecomer = make("details", "cfw-card", make("summary", "", label), form("cfm-row", label, add, name), secret);
+  const root = make("div", "cfw-section", everybody, latecomer, search, told, list);
 
   /** @param {Workshop.Person} person */
   const tools = (person) => personTools(kit, person, usual ?? person.limits, load);
+
+  async function add() {
+    const answer = await attempt(() => client.send("POST", "/comfyume/people", { user: name.value }));
+    if (!answer) return;
+    name.value = "";
+    showSecret(kit, secret, answer);
+    load();
+  }
 
   async function load() {
     asked = performance.now();
@@ -67,12 +80,11 @@ export function peopleSection(kit) {
 }
 
 /** @type {Workshop.MakePerson} */
-function personItem({ element, make, format, number, short, word, write }, user, tools) {
+function personItem({ headline, make, format, number, short, word, write }, user, tools) {
   let person = /** @type {Workshop.Person} */ ({ user });
   const here = make("span", "cfw-mark");
-  const line = make("span", "cfw-line", element("strong", { class: "cfw-name cfw-fill", title: user }, user), here);
   const use = make("span", "cfm-muted");
-  const head = make("summary", "", line, use);
+  const head = make("summary", "", headline("strong", user, here), use);
   const details = make("details", "cfw-card", head);
   details.addEventListener("toggle", () => details.replaceChildren(head, ...(details.open ? tools(person) : [])));
 

@@ -1,6 +1,7 @@
 // What is done for one person: limits, credits, a new password.
 
 import { limitsForm } from "./limits.mjs";
+import { showSecret } from "./secret.mjs";
 
 /** @type {Workshop.MakePersonTools} */
 export function personTools(kit, person, usual, changed) {
@@ -10,9 +11,8 @@ export function personTools(kit, person, usual, changed) {
 
   const placeholder = word("credits.amount");
   const amount = element("input", { type: "number", step: "any", required: true, placeholder, ariaLabel: placeholder });
-  const credits = make("form", "cfm-row", amount, make("button", "cfm-button", word("credits.give")));
-  credits.addEventListener("submit", async (event) => {
-    event.preventDefault();
+  const credits = kit.form("cfm-row", word("credits.give"), grant, amount);
+  async function grant() {
     const value = amount.valueAsNumber;
     const name = `panel-${Date.now()}-${Math.random().toString(36).slice(2)}`;
     // The same grant again changes nothing, so that it may be asked for twice.
@@ -21,7 +21,7 @@ export function personTools(kit, person, usual, changed) {
     if ((await attempt(() => give(value).then(() => true))) !== true) return;
     amount.value = "";
     told(word("did.granted", { user, credits: number(value) }), () => give(-value));
-  });
+  }
 
   const secret = element("div", { class: "cfm-row", role: "status" });
   async function resetPassword() {
@@ -29,16 +29,7 @@ export function personTools(kit, person, usual, changed) {
     if (!(await dialog.ask({ title, text: word("password.text", { user }), action, danger: true }))) return;
     const answer = await attempt(() => client.send("POST", `${path}/password`));
     if (!answer) return;
-    const ariaLabel = word("password.new", { user });
-    const shown = element("input", { value: answer.password, readOnly: true, ariaLabel });
-    const copy = button(word("password.copy"), async () => {
-      shown.select();
-      // Pages without TLS have no clipboard of their own.
-      await (navigator.clipboard?.writeText(shown.value) ?? document.execCommand("copy"));
-      copy.replaceChildren(word("password.copied"));
-    });
-    secret.replaceChildren(make("p", "", word("password.once", { user })), shown, copy);
-    shown.select();
+    showSecret(kit, secret, answer);
   }
 
   const history = button(word("person.history"), () => kit.go("history", user));

@@ -15,8 +15,8 @@ export function queueList(kit, scroller) {
   let last = "";
 
   const chosen = () => board.order.filter((id) => selected.has(id));
-  const all = element("input", { type: "checkbox", ariaLabel: word("queue.all") });
-  all.addEventListener("change", () => select(board.order, all.checked));
+  const selectAll = () => select(board.order, all.checked);
+  const all = element("input", { type: "checkbox", ariaLabel: word("queue.all"), onchange: selectAll });
   const count = make("span", "");
   const levels = LEVELS.map((each) => new Option(word(`level.${each}`), each));
   const level = element("select", { ariaLabel: word("queue.level") }, new Option(word("queue.level"), ""), levels);

@@ -43,7 +43,7 @@ export function rowList({ arrange }, root, scroller, height, make) {
     arrange(root, shown);
   }
 
-  /** @type {(row: HTMLElement, index: number, isActive: boolean) => void} */
+  /** @type {Workshop.PlaceRow} */
   function place(row, index, isActive) {
     row.style.transform = `translateY(${index * height}px)`;
     row.ariaRowIndex = String(index + 1);

@@ -14,8 +14,8 @@ const STUCK = ["memory", "models", "nodes", "no_worker"];
 export function troubles(board) {
   /** @type {Workshop.Trouble[]} */
   const found = [];
-  const tell = (/** @type {string} */ key, /** @type {Workshop.Trouble["values"]} */ values, isGrave = false) =>
-    found.push({ key, values, isGrave });
+  /** @type {Workshop.Tell} */
+  const tell = (key, values, isGrave = false) => void found.push({ key, values, isGrave });
   const count = board.order.length;
   const live = board.live();
 
@@ -25,8 +25,8 @@ export function troubles(board) {
   else if (live.every((worker) => worker.drained)) tell("all_drained", {}, count > 0);
   if (board.queue.paused) tell("paused", { count });
   if (live.length) for (const stuck of stuckJobs(board)) tell(`stuck.${stuck.why}`, stuck, true);
-  for (const { name: worker, state, seen, devices } of board.workers.values()) {
-    if (state === "lost") tell(seen ? "lost_since" : "lost", { worker, at: seen ?? 0 });
+  for (const { name: worker, state, lost, devices } of board.workers.values()) {
+    if (state === "lost") tell(lost ? "lost_since" : "lost", { worker, at: lost ?? 0 });
     const temperature = Math.max(...devices.map((device) => device.temperature ?? 0));
     if (state !== "lost" && temperature >= HOT) tell("hot", { worker, temperature });
   }

@@ -12,8 +12,6 @@ declare namespace Workshop {
   interface Kit extends Tools {
     word: Words;
     board: Board;
-    /** Such as `en`. */
-    language: string;
     /** An element that has no other properties than its classes. */
     make<Tag extends keyof HTMLElementTagNameMap>(
       tag: Tag,
@@ -21,6 +19,10 @@ declare namespace Workshop {
       ...children: (Child | Child[])[]
     ): HTMLElementTagNameMap[Tag];
     button(label: string, onclick: () => void, classes?: string): HTMLButtonElement;
+    /** A form with a button of this label behind its `fields`; does its `work` instead of being sent. */
+    form(classes: string, label: string, work: () => void, ...fields: (Child | Child[])[]): HTMLFormElement;
+    /** A line with a name, which is cut where there is no room, and `marks` behind it. */
+    headline(tag: "h4" | "strong", title: string, ...marks: Child[]): HTMLElement;
     /** A button that is a picture; its name is read out, and shown where the mouse rests. */
     iconButton(icon: string, label: string, onclick: () => void): HTMLButtonElement;
     /** Do what may fail, and say so; undefined then. */
@@ -102,6 +104,7 @@ declare namespace Workshop {
     tools: (person: Person) => HTMLElement[],
   ) => { root: HTMLElement; take(person: Person): void; draw(jobs?: { queued: number; running: number }): void };
   type MakePersonTools = (kit: Kit, person: Person, usual: Limits, changed: () => void) => HTMLElement[];
+  type ShowSecret = (kit: Kit, place: HTMLElement, told: { user: string; password: string }) => void;
   /** `usual` are the limits of all; no `person` means everybody. */
   type MakeLimits = (
     kit: Kit,
@@ -159,6 +162,8 @@ declare namespace Workshop {
     devices: Device[];
     loaded: string[];
     seen: number | null;
+    /** When it was given up; null while it is not. */
+    lost: number | null;
     price_hour: number | null;
   }
 
@@ -191,6 +196,18 @@ declare namespace Workshop {
     workers?: { set?: Worker[]; gone?: string[] };
     jobs?: { set?: Job[]; gone?: string[]; moved?: [string, number][]; order?: string[] };
   }
+
+  type Write = (value: number) => string;
+  type ShowSums = (what: "worker" | "user", of: any[]) => HTMLElement;
+  type Chart = { id: string; keys: Exclude<keyof Series, "at">[]; most?: number };
+  type PlaceRow = (row: HTMLElement, index: number, isActive: boolean) => void;
+  type ShowDevice = (device: Device, there?: Element) => HTMLElement;
+  type ShowFigures = (caption: string, columns: string[], rows: string[][]) => HTMLElement;
+  type MakeActions = (kit: Kit) => Actions;
+  type Patch = (path: string, body: object) => Promise<any>;
+  /** `then` is what it was before. */
+  type ChangeBack = (path: string, now: object, then: object, what: string) => Promise<void>;
+  type Tell = (key: string, values: Trouble["values"], isGrave?: boolean) => void;
 
   /** Something that is wrong: a key of the words, and the values in it. */
   interface Trouble {

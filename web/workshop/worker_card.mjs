@@ -9,7 +9,7 @@ const STEERS = { dismiss: "times", undrain: "sign-in", drain: "sign-out" };
 
 /** @type {Workshop.MakeCard} */
 export function workerCard(kit, id, people) {
-  const { actions, arrange, board, cost, element, make, format, icon, iconButton, number, short, word } = kit;
+  const { actions, arrange, board, cost, element, headline, make, format, icon, iconButton, number, short, word } = kit;
   const worker = () => /** @type {Workshop.Worker} */ (board.workers.get(id));
   const state = make("span", "cfw-state");
   const devices = make("div", "");
@@ -22,12 +22,12 @@ export function workerCard(kit, id, people) {
     if (worker().state === "lost") actions.dismiss(id);
     else actions.drain(id, !worker().drained);
   });
-  const owner = element("select", { "aria-label": word("worker.owner", { worker: id }) });
-  owner.addEventListener("change", () => actions.reserve(id, owner.value || null).then(update));
+  const reserve = () => actions.reserve(id, owner.value || null).then(update);
+  const owner = element("select", { "aria-label": word("worker.owner", { worker: id }), onchange: reserve });
   const root = make(
     "li",
     "cfw-card",
-    make("div", "cfw-line", element("h4", { class: "cfw-name cfw-fill", title: id }, id), state, drain),
+    headline("h4", id, state, drain),
     devices,
     running,
     make("div", "cfw-line", note, owner),
@@ -84,7 +84,7 @@ export function workerCard(kit, id, people) {
     else progress.removeAttribute("value");
   }
 
-  /** @type {(device: Workshop.Device, there?: Element) => HTMLElement} */
+  /** @type {Workshop.ShowDevice} */
   function showDevice({ name: gpu, vram_total: total, vram_free: free, temperature, use }, there) {
     const made = /** @type {HTMLElement} */ (there ?? newDevice());
     const [figures, bar] = /** @type {HTMLElement[]} */ ([...made.children]);
