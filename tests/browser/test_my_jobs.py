@@ -210,6 +210,10 @@ def test_names_are_text_and_the_page_keeps_its_shape(enter: Enter, room: Pair) -
         assert panel(tab).evaluate("panel => panel.scrollWidth <= panel.clientWidth")
         assert panel(tab).evaluate("panel => panel.parentElement.scrollWidth <= panel.parentElement.clientWidth")
     assert tab.page.evaluate("window.taken") is None
+    # The next test has the worker for itself.
+    toasts(tab).get_by_role("button").click()
+    cards(tab, "running").get_by_role("button").click()
+    expect(cards(tab, "cancelled")).to_have_count(1, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(("chosen", "spoken"), [("fr", "fr"), ("ja", "en")], ids=["written", "not written"])
