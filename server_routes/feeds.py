@@ -55,10 +55,12 @@ class Feeds:
 
     Args:
         tell: sends a text to a socket by its client id, in its turn.
+        arrived: hears that somebody's page has opened.
     """
 
-    def __init__(self, board: LiveBoard, tell: Callable[[str, bytes], None]) -> None:
+    def __init__(self, board: LiveBoard, tell: Callable[[str, bytes], None], arrived: Callable[[], None]) -> None:
         self._board = board
+        self._arrived = arrived
         board.attach(self.changed, self.attention)
         self._tell = tell
         self._feeds: dict[Topic, dict[str, _Feed]] = {"jobs": {}, "workshop": {}}
@@ -81,6 +83,7 @@ class Feeds:
         user, client = request[PERSON].name, request.query.get("client", "")
         if sockets.user_of(client) != user:
             return problem(409, "no-socket", "This page has no socket under your name yet. Open one at /ws first.")
+        self._arrived()
         feed = _Feed(user, partial(self._tell, client), lambda: sockets.user_of(client) == user)
         return web.json_response(await self._begin(_topic(request), client, feed))
 

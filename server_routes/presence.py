@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import Any
@@ -18,6 +19,8 @@ log = logging.getLogger("comfyume")
 
 #: Seconds between two notes.
 PAUSE = 15.0
+#: Seconds in which several arrivals become one note.
+GATHERS = 1.0
 #: Seconds after the last note for which somebody counts as here.
 HERE = 40.0
 #: Seconds for which it is known when somebody was here last.
@@ -30,6 +33,11 @@ class Presence:
     def __init__(self, client: redis.asyncio.Redis, keys: Keys) -> None:
         self._client: Any = client
         self._key = keys.seen
+        self._arrived = asyncio.Event()
+
+    def arrive(self) -> None:
+        """Somebody's page has opened: it is noted soon."""
+        self._arrived.set()
 
     async def run(self) -> None:
         """Note until cancelled."""
@@ -38,7 +46,11 @@ class Presence:
                 await self.note()
             except QueueError as error:
                 log.debug("who is here was not noted: %s", error)
-            await asyncio.sleep(PAUSE)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), PAUSE)
+                # A room that opens its pages at once is one note.
+                await asyncio.sleep(GATHERS)
+            self._arrived.clear()
 
     async def note(self) -> None:
         """Note who is here now. Raises what ``store_errors`` names."""

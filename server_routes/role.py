@@ -102,7 +102,7 @@ class Frontend:
         )
         self._presence = Presence(self._client, keys)
         self._board = LiveBoard(self._queue, self._presence, self._relay.connected.is_set)
-        self._feeds = Feeds(self._board, self._relay.tell)
+        self._feeds = Feeds(self._board, self._relay.tell, self._presence.arrive)
         self._ledger = Ledger(self._client, keys)
         series = Series(self._client, keys)
         self._sampling = Sampling(series, self._ledger, self._board)

@@ -72,7 +72,7 @@ def told(client: Client, topic: str, condition: Callable[[Any], Any]) -> Any:
     def fits(event: Event) -> bool:
         return event.kind == f"comfyume.{topic}" and bool(condition(event.data))
 
-    return client.wait_for(fits, 30)[-1].data
+    return client.wait_for(fits, 20)[-1].data
 
 
 def test_a_person_is_told_of_their_own_jobs_alone_from_the_queue_to_the_end(

@@ -25,7 +25,8 @@ export function peopleSection(kit) {
   const told = element("p", { class: "cfm-muted", role: "status" });
   const everybody = make("details", "cfw-card", make("summary", "", word("limits.all")));
   const list = element("ul", { class: "cfw-list", "aria-label": word("tab.people") });
-  const name = element("input", { required: true, maxLength: 64, ariaLabel: word("people.name") });
+  const placeholder = word("people.name");
+  const name = element("input", { required: true, maxLength: 64, placeholder, ariaLabel: placeholder });
   const secret = element("div", { class: "cfm-row", role: "status" });
   const label = word("people.add");
   const latecomer = make("details", "cfw-card", make("summary", "", label), form("cfm-row", label, add, name), secret);
