@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -231,7 +232,7 @@ def _worker_row(worker: BoardWorker) -> Row:
         "reserved_for": worker.reserved_for,
         "drained": worker.is_drained,
         # In whole steps, so that not every heartbeat is news.
-        "lease": max(0, int(worker.lease // 5 * 5)),
+        "lease": max(0, math.ceil(worker.lease / 5) * 5),
         "lost": worker.lost,
         "devices": devices,
         "loaded": worker.measured.get("loaded", []),

@@ -5,8 +5,9 @@
 --
 -- Returns JSON: {now, mode, paused, workers = {{name, left, reserved}}, lanes = {{level, user, duration, memory, workers,
 -- jobs = {id, number, ...}, lacks}}, usage = {user = milliseconds}, turns = {user = microseconds}}. `left` is how many
--- milliseconds a worker's job is expected to take still; `workers` of a lane names those that can run its jobs now;
--- where none can, `lacks` is a need that the worker which comes closest does not have, or 'memory'.
+-- milliseconds a worker's job is expected to take still, half of its time so far for one that is overdue; `workers` of a
+-- lane names those that can run its jobs now; where none can, `lacks` is a need that the worker which comes closest does not
+-- have, or 'memory'.
 -- Invariant: one moment of the queue; reads only, but for what lane_fits remembers.
 -- @include keys
 -- @include lanes
@@ -26,7 +27,12 @@ for _, name in ipairs(redis.call('SMEMBERS', key('workers'))) do
     local left = 0
     if record[3] then
       local job = redis.call('HMGET', key('job', record[3]), 'claimed', 'charged')
-      left = math.max((tonumber(job[1]) or now) + (tonumber(job[2]) or 0) - now, 0)
+      local ran = now - (tonumber(job[1]) or now)
+      left = (tonumber(job[2]) or 0) - ran
+      if left < 0 then
+        -- It takes longer than its kind was known to. Of such jobs nobody knows more than how long they have run.
+        left = ran / 2
+      end
     end
     workers[#workers + 1] = {name = name, left = left, reserved = reserved_for(name) or ''}
     able[name] = {catalogue = record[1], room = record[2] or ''}

@@ -44,6 +44,15 @@ async def test_each_job_begins_when_those_before_it_have_ended(room: Room) -> No
     assert [expected[job].starts_in for job in jobs[1:]] == pytest.approx([30, 60, 90], abs=2)
 
 
+async def test_who_waits_for_an_overdue_job_is_told_no_start_at_once(room: Room) -> None:
+    worker = await room.worker()
+    set_duration(room, 30)
+    await room.submit()
+    waiting = await room.submit()
+    room.take_time(await worker.take(), 200)
+    assert (await expect(room))[waiting].starts_in == pytest.approx(100, abs=2)
+
+
 async def test_two_workers_halve_the_wait(room: Room) -> None:
     for name in ("w1", "w2"):
         await (await room.worker(name)).register()
