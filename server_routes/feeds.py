@@ -131,7 +131,10 @@ class Feeds:
     def observe(self, message: Batch | Notice) -> None:
         """Take note of a message of the events' channel."""
         if isinstance(message, Notice) and message.kind == "message":
-            self._say_to_all(message.data["message"])
+            self._say("comfyume.message", message.data["message"])
+        elif isinstance(message, Notice) and message.kind == "cancelled":
+            told = dict(message.data["cancelled"])
+            self._say("comfyume.cancelled", told, user=told.pop("user"))
         else:
             self._board.observe(message)
 
@@ -153,11 +156,12 @@ class Feeds:
                 feed.last = last
                 feed.tell(_message("comfyume.jobs", own))
 
-    def _say_to_all(self, data: Row) -> None:
-        """Bring an instructor's message to every page."""
-        message = _message("comfyume.message", data)
+    def _say(self, event: str, data: Row, user: str | None = None) -> None:
+        """Bring what an instructor says or has done to every page, or to those of one person."""
+        message = _message(event, data)
         for client in sockets.connected():
-            self._tell(client, message)
+            if user is None or sockets.user_of(client) == user:
+                self._tell(client, message)
 
     def look_who_may(self, users: dict[str, User]) -> None:
         """Users have changed: who is no instructor any more is told no more of the workshop."""

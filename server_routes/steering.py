@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import redis.asyncio
@@ -16,6 +17,7 @@ from ..job_queue.connection import store_errors
 from ..job_queue.frontend_queue import FrontendQueue
 from ..job_queue.jobs import Level, QueueMode
 from ..job_queue.keys import Keys
+from ..job_queue.records import JobRecord
 from .activity_notes import ActivityNotes
 from .bodies import body_of, changes_in, guarded
 from .gate import PERSON
@@ -124,9 +126,23 @@ class Steering:
         by_user: dict[str, list[str]] = {}
         for record in records.values():
             by_user.setdefault(record.user, []).append(record.job_id)
-        cancelled = [job_id for user, ids in by_user.items() for job_id in await self._queue.cancel(user, ids)]
+        cancelled: list[str] = []
+        for user, ids in by_user.items():
+            theirs = await self._queue.cancel(user, ids)
+            if theirs and user != request[PERSON].name:
+                await self._tell_of_cancel(request[PERSON].name, [records[job_id] for job_id in theirs])
+            cancelled += theirs
         self._note(request, "cancel", cancelled)
         return web.json_response({"cancelled": cancelled})
+
+    async def _tell_of_cancel(self, by: str, records: Sequence[JobRecord]) -> None:
+        """Have a person's pages say why their jobs are not there any more."""
+        jobs = [{"id": record.job_id, "number": record.number, "name": record.name} for record in records[:MOST_NOTED]]
+        await self._publish({"cancelled": {"user": records[0].user, "by": by, "count": len(records), "jobs": jobs}})
+
+    async def _publish(self, notice: dict[str, Any]) -> None:
+        with store_errors():
+            await self._client.publish(self._keys.events_channel, json.dumps(notice) + "\n")
 
     async def queue(self, _request: web.Request) -> web.Response:
         """How the queue is worked off, and how much is in it."""
@@ -176,8 +192,7 @@ class Steering:
         asked = await body_of(request, Message)
         person = request[PERSON].name
         message = {"text": asked.text, "from": person, "at": time.time(), "id": uuid.uuid4().hex}
-        with store_errors():
-            await self._client.publish(self._keys.events_channel, json.dumps({"message": message}) + "\n")
+        await self._publish({"message": message})
         self._notes.note(person, "message", text=asked.text)
         return web.Response(status=204)
 

@@ -52,6 +52,11 @@ export function addToasts(word) {
     }
   });
 
+  app.api.addEventListener("comfyume.cancelled", ({ detail: { by, count, jobs } }) => {
+    const named = jobs.map((/** @type {import("./title.mjs").Named} */ job) => titleOf(job, word)).join(", ");
+    toast("warn", word("toast.cancelled", { count, name: by }), named);
+  });
+
   /** @type {Set<string>} */
   const read = new Set();
   app.api.addEventListener("comfyume.message", ({ detail }) => {
