@@ -71,7 +71,7 @@ class Gate:
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             if not is_plain(request.path):
-                return web.Response(status=404, text="There is nothing at this address.")
+                return refusal(request, 404, "not_found", "There is nothing at this address.")
             if WORKERS.fullmatch(request.path):
                 # Workers are no browsers, and come with a claim, which their routes check.
                 return await handler(request)
