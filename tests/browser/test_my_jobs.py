@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
 from comfyume.commands.source_tree import ROOT
+from comfyume.job_queue.jobs import GIB
 from comfyume.tests.browser import graphs, workshop_panel
 from comfyume.tests.browser.conftest import FIRST_VISIT_IS_OVER, NODE_PACK
 from comfyume.tests.browser.interface import PATIENCE, Interface, see
+from comfyume.tests.browser.made_up import answer, job_row
 from comfyume.tests.browser.my_jobs import banner, button, cards, open_jobs, panel, toasts
 from comfyume.tests.browser.visitors import Enter, ask, script_of, submit
+from comfyume.tests.harness import graphs as harness_graphs
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair, wait_until_known
 from comfyume.tests.harness.people import add_users
@@ -24,7 +29,7 @@ from comfyume.tests.harness.processes import READY_SECONDS
 
 pytestmark = [pytest.mark.browser, pytest.mark.acceptance, pytest.mark.timeout(240)]
 
-PEOPLE = ("ada", "bob", "cleo", "dora", "emil", "finn", "gwen", "hugo")
+PEOPLE = ("ada", "bob", "cleo", "dora", "emil", "finn", "gwen", "hugo", "ida")
 COMES_BACK = """hidden => {
     Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
@@ -45,10 +50,13 @@ def room(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture
 def enter(enter: Enter) -> Enter:
-    """Lets a person in, with the tab of their jobs open."""
+    """Lets a person in, with the tab of their jobs open; perhaps one that is ``told`` of other jobs than there are."""
 
-    def let_in(name: str, **options: Any) -> Interface:
+    def let_in(name: str, *, told: dict[str, Any] | None = None, **options: Any) -> Interface:
         tab = enter(name, **options)
+        if told is not None:
+            tab.page.route("**/comfyume/feeds/jobs?*", partial(answer, body=told))
+            tab.reload()
         open_jobs(tab)
         return tab
 
@@ -140,6 +148,43 @@ def test_results_are_downloaded_one_by_one_and_all_at_once(enter: Enter, room: P
     expect(cards(tab, "done")).to_have_count(20, timeout=PATIENCE)
     tab.page.get_by_role("button", name="Show older jobs").click()
     expect(cards(tab, "done")).to_have_count(23, timeout=PATIENCE)
+
+
+def test_films_and_sounds_are_played_where_they_are_listed(enter: Enter, room: Pair) -> None:
+    tab = enter("ida")
+    prompt = {
+        "1": harness_graphs.node("EmptyImage", width=64, height=64, batch_size=16, color=0x336699),
+        "2": harness_graphs.node("SaveWEBM", images=["1", 0], filename_prefix="film", codec="vp9", fps=8.0, crf=32.0),
+        "3": harness_graphs.node("EmptyAudio", duration=2.0, sample_rate=44100, channels=2),
+        "4": harness_graphs.node("SaveAudio", audio=["3", 0], filename_prefix="sound"),
+    }
+    script_of(room, "ida").post("/prompt", {"prompt": prompt, "name": "Title sequence"})
+    see(cards(tab, "done"), "Title sequence")
+    for kind, file in {"video": "film_00001_.webm", "audio": "sound_00001"}.items():
+        see(cards(tab, "done"), file)
+        player = cards(tab, "done").locator(kind)
+        player.scroll_into_view_if_needed()
+        player.evaluate("player => { player.muted = true; return player.play(); }")
+        tab.wait("kind => document.querySelector(`.cfm-jobs ${kind}`).currentTime > 0.2", kind)
+    tab.picture("end")
+
+
+def test_what_a_job_waits_for_is_said_in_words(enter: Enter) -> None:
+    whys: dict[str, dict[str, Any]] = {
+        "Waiting for a GPU with 46 GiB free.": {"why": "memory", "need": 46 * GIB},
+        "Waiting for a GPU with enough memory free.": {"why": "memory", "need": None},
+        "Waiting for a GPU that has loras/film.safetensors.": {"why": "models", "lacks": "loras/film.safetensors"},
+        "Waiting for a GPU that has the node NodeOfNobody.": {"why": "nodes", "lacks": "NodeOfNobody"},
+        "Waiting for a GPU: none is there right now.": {"why": "no_worker"},
+        "The instructor holds this job back.": {"why": "held", "held": True},
+        "Place 7 in the queue. Starts in about 3 minutes.": {"starts_at": time.time() + 170, "position": 7},
+    }
+    jobs = [job_row(number, starts_at=None) | {"position": None} | why for number, why in enumerate(whys.values())]
+    told = {"now": time.time(), "store": True, "workers": 1, "paused": False, "queued": 9, "jobs": jobs}
+    tab = enter("ida", told=told)
+    for number, words in enumerate(whys):
+        see(panel(tab).locator(f"[data-job=job-{number}]"), words)
+    tab.picture("end")
 
 
 def test_only_failures_that_comfyui_does_not_show_are_told(enter: Enter, room: Pair) -> None:
