@@ -327,8 +327,8 @@ MUTATIONS = [
         "G19",
         "browsers hear of their own submits alone",
         "server_routes/relay.py",
-        "                self._post(sid, job.job_id, job.attempt, *its)\n",
-        "                job.user == 'local' and self._post(sid, job.job_id, job.attempt, *its)\n",
+        "                self._post(sid, job.job_id, job.attempt, *its, since=since)\n",
+        "                job.user == 'local' and self._post(sid, job.job_id, job.attempt, *its, since=since)\n",
     ),
     Mutation(
         "G17",

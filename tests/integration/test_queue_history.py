@@ -152,7 +152,7 @@ async def test_after_all_work_is_done_and_forgotten_little_is_left(room: Room) -
     await worker.reports.leave()
     left = {key.decode().removeprefix(room.keys.prefix) for key in room.raw.scan_iter(room.keys.prefix + "*")}
     lasting = {name for name in left if room.raw.ttl(room.keys.prefix + name) == -1}
-    of_the_workshop = {"submitted", "catalogue-version", "served", f"capabilities:{worker.catalogue}"}
+    of_the_workshop = {"submitted", "ended", "catalogue-version", "served", f"capabilities:{worker.catalogue}"}
     # A line for each person, which the sweep takes out when it says nothing any more.
     # Bounded by the number of their entries.
     assert lasting <= of_the_workshop | {"usage", "turns", "ledger"}
