@@ -160,9 +160,8 @@ def rows_of(
     late = float("inf")
     places = {job_id: told.position or late for job_id, told in expected.items()}
     queued.sort(key=lambda row: (row["held"], places.get(row["id"], late), row["submitted"]))
-    running = len(jobs) - len(queued)
-    queue = {"mode": board.mode, "paused": board.is_paused, "queued": len(queued), "running": running}
-    queue["ended"] = board.ended
+    counts = {"queued": len(queued), "running": len(jobs) - len(queued), "ended": board.ended}
+    queue = {"mode": board.mode, "paused": board.is_paused, **counts}
     return Rows(board.now, has_store, queue, jobs, workers, tuple(row["id"] for row in queued))
 
 

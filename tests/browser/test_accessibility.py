@@ -45,6 +45,14 @@ def room(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield pair
 
 
+def jobs_of(enter: Enter, name: str, palette: str) -> Interface:
+    """A person's page with the tab of their jobs open."""
+    tab = enter(name)
+    tab.choose_palette(palette)
+    my_jobs.open_jobs(tab)
+    return tab
+
+
 def judge(tab: Interface, root: str) -> None:
     """Have axe look at an element and all in it: nothing may be wrong that keeps people from something."""
     found = Axe().run(tab.page, root, {"resultTypes": ["violations"]}).response
@@ -70,18 +78,14 @@ def test_the_page_to_sign_in(enter: Enter, palette: str) -> None:
 
 @pytest.mark.parametrize("palette", PALETTES)
 def test_my_jobs_before_the_first_job(enter: Enter, palette: str) -> None:
-    tab = enter("bob")
-    tab.choose_palette(palette)
-    my_jobs.open_jobs(tab)
+    tab = jobs_of(enter, "bob", palette)
     see(my_jobs.panel(tab), "Press Run")
     judge(tab, ".cfm-jobs")
 
 
 @pytest.mark.parametrize("palette", PALETTES)
 def test_my_jobs_with_jobs_that_wait_run_and_have_ended(enter: Enter, palette: str) -> None:
-    tab = enter("ada")
-    tab.choose_palette(palette)
-    my_jobs.open_jobs(tab)
+    tab = jobs_of(enter, "ada", palette)
     for state in ("queued", "running", "done", "error", "cancelled"):
         expect(my_jobs.cards(tab, state).first).to_be_visible(timeout=PATIENCE)
     judge(tab, ".cfm-jobs")

@@ -21,7 +21,8 @@ export function modelsSection({ attempt, board, client, element, headline, make,
     const mark = make("span", "cfw-mark", icon(missing ? "exclamation-triangle" : "check"));
     mark.append(missing ? word("models.missing", { count: missing }) : word("models.complete"));
     const body = files.length ? make("ul", "", files.map(fileItem)) : make("p", "", word("models.no_files"));
-    const details = element("details", { class: "cfw-card", open: open.has(name) }, make("summary", "", headline("strong", title, mark)), body);
+    const head = make("summary", "", headline("strong", title, mark));
+    const details = element("details", { class: "cfw-card", open: open.has(name) }, head, body);
     details.addEventListener("toggle", () => (details.open ? open.add(name) : open.delete(name)));
     details.dataset.missing = String(missing);
     return make("li", "", details);
