@@ -69,6 +69,12 @@ class Settings(BaseModel):
     secret: str = Field("", repr=False, description="words that encrypt API keys in prompts, the same everywhere")
     frontend_url: str | None = Field(None, description="where a worker reaches the frontend for files")
     shared_folder: Path | None = Field(None, description="folder that frontend and workers both see")
+    bucket: str | None = Field(None, description="bucket through which large files travel, as s3://NAME/PREFIX")
+    bucket_endpoint: str | None = Field(None, description="address of the service that has the bucket, if not Amazon's")
+    bucket_region: str | None = Field(None, description="region of the bucket")
+    bucket_path_style: bool = Field(False, description="whether the bucket's name stands in the path of its address")
+    bucket_key: str = Field("", repr=False, description="access key id of the bucket")
+    bucket_secret: str = Field("", repr=False, description="secret access key of the bucket")
     queue_mode: QueueMode = Field("fair", description="who goes next")
     job_timeout: float = Field(1800, gt=0, description="seconds that a job may run")
     vram_gate: GateMode = Field("on", description="whether jobs wait for GPU memory; dry_run only tells of it")
@@ -137,13 +143,22 @@ class Settings(BaseModel):
             )
         return value
 
-    @field_validator("frontend_url")
+    @field_validator("frontend_url", "bucket_endpoint")
     @classmethod
-    def _frontend_url_is_http(cls, value: str | None) -> str | None:
+    def _address_is_http(cls, value: str | None) -> str | None:
         if not value:
             return None
         if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname:
             raise ValueError("write it as http://HOST:PORT or https://HOST")
+        return value.rstrip("/")
+
+    @field_validator("bucket")
+    @classmethod
+    def _bucket_is_an_address(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s\\]*)?", value):
+            raise ValueError("write it as s3://NAME or s3://NAME/PREFIX, with the bucket's name in small letters")
         return value.rstrip("/")
 
     @field_validator("user")
@@ -200,6 +215,8 @@ class Settings(BaseModel):
             raise ValueError(
                 f"a {self.mode} needs the store of its workshop: set {PREFIX}REDIS_URL, for example redis://127.0.0.1:6379"
             )
+        if bool(self.bucket_key) != bool(self.bucket_secret):
+            raise ValueError(f"set both {PREFIX}BUCKET_KEY and {PREFIX}BUCKET_SECRET, or neither")
         if self.max_jobs and self.mode != "worker":
             raise ValueError(f"{PREFIX}MAX_JOBS ends the process, so it is for {PREFIX}MODE=worker alone")
         if self.user_header and not self.trusted_proxies:

@@ -6,18 +6,21 @@ import asyncio
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import StreamReader
 
 from .digest import CHUNK, Digest
-from .errors import disk_full_explained
+from .errors import DigestMismatch, NotEnoughSpace, disk_full_explained
 from .filing import try_lock
 from .store import BlobFolder
 
 Progress = Callable[[int, int], None]
 """Called on the event loop with the bytes that have arrived and the total."""
+
+_POLL_SECONDS = 0.02
 
 # Locks between processes are the file system's, where it has any; within this process these are.
 _writing: set[Path] = set()
@@ -143,6 +146,43 @@ class ArrivingBlob:
             while self._hashed < self.length and (data := file.read(min(CHUNK, self.length - self._hashed))):
                 self._hasher.update(data)
                 self._hashed += len(data)
+
+
+def arrive(folder: BlobFolder, digest: Digest, bring: Callable[[ArrivingBlob], None]) -> Path:
+    """Let `bring` append what is missing of a blob, unless it is there, and return its path. Blocking.
+
+    Waits while another writer brings the same blob. What was brought before a failure is kept, unless the disk is full.
+    A content that is wrong after a resumption is brought once more from its beginning, since what an earlier call left
+    may have spoiled it. Raises `DigestMismatch`, `NotEnoughSpace`, and what `bring` raises.
+    """
+    resumed = True
+    while True:
+        arriving = ArrivingBlob.try_open(folder, digest)
+        present = folder.path(digest.sha256)
+        if present is not None:
+            if arriving is not None:
+                arriving.close(remove=True)
+            return present
+        if arriving is None:
+            time.sleep(_POLL_SECONDS)
+            continue
+        is_full = False
+        try:
+            if arriving.missing < 0:
+                arriving.restart()
+            resumed = resumed and arriving.length > 0
+            folder.ensure_room(arriving.missing)
+            bring(arriving)
+            return arriving.commit()
+        except DigestMismatch:
+            if not resumed:
+                raise
+            resumed = False
+        except NotEnoughSpace:
+            is_full = True  # what cannot be completed only fills the disk
+            raise
+        finally:
+            arriving.close(remove=is_full)
 
 
 def _released(path: Path) -> None:

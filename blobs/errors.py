@@ -68,6 +68,15 @@ class TransferFailed(BlobError):
         self.status = status
 
 
+class BucketFailed(BlobError):
+    """A bucket does not do what it is asked; `code` is its own word for why, where it said one."""
+
+    def __init__(self, action: str, where: str, reason: str, advice: str, code: str = "") -> None:
+        super().__init__(f"{action} {where} failed: {reason}. {advice}")
+        self.reason = reason
+        self.code = code
+
+
 class UploadRefused(BlobError):
     """The receiver's answer to an upload that it does not accept: an HTTP status and a JSON body."""
 

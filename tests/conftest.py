@@ -18,6 +18,7 @@ runpy.run_path(str(Path(__file__).parent / "harness" / "package.py"))["register"
 from comfyume.tests.harness import discovery  # noqa: E402 - importable from here on
 from comfyume.tests.harness.pair import Pair  # noqa: E402
 from comfyume.tests.harness.processes import RedisServer  # noqa: E402
+from comfyume.tests.harness.s3 import S3Server  # noqa: E402
 
 if TYPE_CHECKING:
     import redis
@@ -66,6 +67,13 @@ def store(shared_store: RedisServer) -> Store:
 def own_store(short_folder: Path) -> Iterator[RedisServer]:
     """A store of this test's own, to stop, kill and restart."""
     with RedisServer(short_folder / uuid.uuid4().hex[:8], port=None) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3(short_folder: Path) -> Iterator[S3Server]:
+    """One server that speaks S3 for all tests that do not stop it; give each test a prefix of its own."""
+    with S3Server(short_folder / "s3") as server:
         yield server
 
 

@@ -23,6 +23,11 @@ DEFAULTS_IN_WORDS = {
     "secret": "the store's password, or a file of this machine",
     "frontend_url": "told by the job",
     "shared_folder": "none: files travel over HTTP",
+    "bucket": "none",
+    "bucket_endpoint": "Amazon's",
+    "bucket_region": "told by the endpoint, or by boto3's own settings",
+    "bucket_key": "found by boto3",
+    "bucket_secret": "found by boto3",
 }
 MEANINGS = {"mode": "what this ComfyUI is"}
 
@@ -42,6 +47,8 @@ def test_the_environment_comes_before_the_file(tmp_path):
 def test_what_people_are_told_has_every_setting_and_no_secret():
     loaded = settings.Settings(
         secret="canary",
+        bucket_key="canary",
+        bucket_secret="canary",
         redis_url="rediss://canary:canary@store:6380/2?password=canary",
         frontend_url="https://canary:canary@workshop.example.org/",
         hosts=("workshop.example.org",),
@@ -50,7 +57,7 @@ def test_what_people_are_told_has_every_setting_and_no_secret():
     assert "canary" not in json.dumps(told)
     assert (told["redis_url"], told["frontend_url"]) == ("rediss://store:6380/2", "https://workshop.example.org")
     assert (told["lease"], told["shared_folder"], told["hosts"]) == (30, None, ["workshop.example.org"])
-    assert settings.Settings.model_fields.keys() - told.keys() == {"secret"}
+    assert settings.Settings.model_fields.keys() - told.keys() == {"secret", "bucket_key", "bucket_secret"}
 
 
 @pytest.mark.parametrize("name", ["secret", "api_key", "hub_token", "password_of_all", "Hidden"])

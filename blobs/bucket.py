@@ -1,0 +1,215 @@
+"""Objects in a bucket that speaks S3: Amazon's, Cloudflare R2, MinIO and others. Blocking functions.
+
+Large objects travel in parts, several at a time. A put that was cut off is found again by its unfinished upload in the
+bucket, a fetch by what has arrived in the folder; parts that are across are not sent again. Memory holds `AT_ONCE`
+parts and what the HTTP library makes of them.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from .arriving import arrive
+from .bucket_failures import explained
+from .bucket_parts import PartwiseFetch, PartwisePut, content_md5
+from .digest import Digest
+from .errors import BlobMissing, DigestMismatch
+from .object_store import Moved, StoredObject, checked_key, nobody
+from .store import BlobFolder
+
+PART = 8 * 1024 * 1024
+"""Bytes of a part; S3 takes 5 MiB to 5 GiB, and at most 10,000 parts."""
+
+AT_ONCE = 4
+"""Parts on their way at a time, of one object."""
+
+_ATTEMPTS = 6
+_BACKOFF_SECONDS = 0.25
+_GONE = frozenset({"404", "NoSuchKey", "NotFound"})
+
+
+@dataclass(frozen=True)
+class BucketAddress:
+    """Which bucket, and how it is reached.
+
+    Attributes:
+        prefix: put before every key, without slashes at its ends; `""` for none.
+        endpoint: the service's address, as `https://ACCOUNT.eu.r2.cloudflarestorage.com`; None for Amazon's own.
+        path_style: whether the bucket stands in the path of an address instead of its host.
+        key, secret: credentials; None for boto3's own chain (environment, files, the machine's role).
+    """
+
+    bucket: str
+    prefix: str = ""
+    endpoint: str | None = None
+    region: str | None = None
+    path_style: bool = False
+    key: str | None = field(default=None, repr=False)
+    secret: str | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+class Bucket:
+    """A bucket as an `ObjectStore`."""
+
+    def __init__(self, address: BucketAddress, *, part: int = PART, at_once: int = AT_ONCE) -> None:
+        self.address = address
+        self.part = part
+        self.at_once = at_once
+        config = Config(
+            connect_timeout=10,
+            read_timeout=60,
+            retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
+            max_pool_connections=4 * at_once,
+            s3={"addressing_style": "path" if address.path_style else "auto"},
+            # Checksums that newer clients add by themselves are refused by older servers; parts carry an MD5 instead.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        # A session of its own: boto3's default one is not safe across threads while clients are made.
+        self._client: Any = boto3.session.Session().client(
+            "s3",
+            endpoint_url=address.endpoint,
+            region_name=address.region or ("auto" if address.endpoint else None),
+            aws_access_key_id=address.key,
+            aws_secret_access_key=address.secret,
+            config=config,
+        )
+
+    @property
+    def name(self) -> str:
+        """See `ObjectStore`."""
+        return str(self.address)
+
+    def size_of(self, key: str) -> int | None:
+        """See `ObjectStore`."""
+        try:
+            return int(self.call("Looking into", "head_object", key)["ContentLength"])
+        except BlobMissing:
+            return None
+
+    def put(self, key: str, source: Path, digest: Digest, moved: Moved = nobody) -> bool:
+        """See `ObjectStore`."""
+        if self.size_of(key) == digest.size:
+            return False
+        if digest.size > self.part:
+            PartwisePut(self, key, source, digest, moved).run()
+        else:
+            data = source.read_bytes()
+            if (found := Digest.of_bytes(data)) != digest:
+                raise DigestMismatch(digest.sha256, found.sha256)
+            self.write(key, data)
+            moved(digest.size)
+        return True
+
+    def fetch(self, key: str, folder: BlobFolder, digest: Digest, moved: Moved = nobody) -> Path:
+        """See `ObjectStore`."""
+        return arrive(folder, digest, PartwiseFetch(self, key, digest, moved).bring)
+
+    def read(self, key: str) -> bytes:
+        """See `ObjectStore`."""
+        return self.read_range(key)
+
+    def write(self, key: str, data: bytes) -> None:
+        """See `ObjectStore`."""
+        self.call("Writing to", "put_object", key, Body=data, ContentMD5=content_md5(data))
+
+    def listing(self, prefix: str) -> Iterator[StoredObject]:
+        """See `ObjectStore`."""
+        start = len(self._key(""))
+        with explained("Listing", self.name):
+            for page in self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.address.bucket, Prefix=self._key(prefix)
+            ):
+                for each in page.get("Contents", ()):
+                    yield StoredObject(each["Key"][start:], each["Size"], each["LastModified"].timestamp())
+
+    def delete(self, key: str) -> None:
+        """See `ObjectStore`."""
+        self.call("Deleting from", "delete_object", key)
+
+    def abandon_uploads(self, older_than: float) -> int:
+        """Drop uploads that were begun `older_than` seconds ago and never finished: a bucket charges for their parts.
+
+        Returns:
+            How many.
+        """
+        count = 0
+        for upload in self._uploads(""):
+            if time.time() - upload["Initiated"].timestamp() >= older_than:
+                self._ask("Cleaning up", "abort_multipart_upload", upload["Key"], UploadId=upload["UploadId"])
+                count += 1
+        return count
+
+    def read_range(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """Bytes of an object, in memory; connections that break meanwhile are made anew. Raises `BlobMissing`."""
+        wanted = {} if length is None else {"Range": f"bytes={start}-{start + length - 1}"}
+        for attempt in range(1, _ATTEMPTS + 1):
+            reply = self.call("Reading from", "get_object", key, **wanted)
+            try:
+                with reply["Body"] as body:
+                    data: bytes = body.read()
+                if length is None or len(data) == length:
+                    return data
+                problem: Exception = EOFError(f"{len(data)} of {length} bytes arrived")
+            except (BotoCoreError, OSError, EOFError) as error:
+                problem = error
+            if attempt < _ATTEMPTS:
+                _back_off(attempt)
+        with explained("Reading from", f"{self.name}/{key}"):
+            raise problem
+        raise AssertionError("explained lets nothing through")
+
+    def unfinished(self, key: str) -> list[str]:
+        """The ids of unfinished uploads of an object, the oldest first."""
+        whole = self._key(key)
+        found = [upload for upload in self._uploads(key) if upload["Key"] == whole]
+        return [upload["UploadId"] for upload in sorted(found, key=lambda upload: upload["Initiated"])]
+
+    def parts(self, key: str, upload_id: str) -> Iterator[dict[str, Any]]:
+        """The parts of an unfinished upload that are there, as S3 tells of them."""
+        with explained("Listing", self.name):
+            for page in self._client.get_paginator("list_parts").paginate(
+                Bucket=self.address.bucket, Key=self._key(key), UploadId=upload_id
+            ):
+                yield from page.get("Parts", ())
+
+    def _uploads(self, prefix: str) -> Iterator[dict[str, Any]]:
+        with explained("Listing", self.name):
+            for page in self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self.address.bucket, Prefix=self._key(prefix)
+            ):
+                yield from page.get("Uploads", ())
+
+    def _key(self, key: str) -> str:
+        return f"{self.address.prefix}/{key}" if self.address.prefix else key
+
+    def call(self, action: str, operation: str, key: str, **arguments: Any) -> dict[str, Any]:
+        """Ask for something about an object. Raises `BlobMissing`, `BucketFailed`."""
+        return self._ask(action, operation, self._key(checked_key(key)), **arguments)
+
+    def _ask(self, action: str, operation: str, whole_key: str, **arguments: Any) -> dict[str, Any]:
+        with explained(action, f"s3://{self.address.bucket}/{whole_key}"):
+            try:
+                ask = getattr(self._client, operation)
+                reply: dict[str, Any] = ask(Bucket=self.address.bucket, Key=whole_key, **arguments)
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") in _GONE:
+                    raise BlobMissing(whole_key.rpartition("/")[2]) from error
+                raise
+        return reply
+
+
+def _back_off(attempt: int) -> None:
+    time.sleep(_BACKOFF_SECONDS * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311
