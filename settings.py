@@ -55,6 +55,7 @@ class SettingsError(Exception):
 SECRET_NAME = re.compile("secret|password|token|(?:^|_)key(?:_|$)")
 #: Too long for its line.
 ROUTES = "who may use routes of node packs, as in `participant GET /pack/route`; between semicolons"
+CACHE = "GiB of results on a frontend's disk; older ones stay in the bucket alone"
 
 
 class Settings(BaseModel):
@@ -73,6 +74,9 @@ class Settings(BaseModel):
     bucket_endpoint: str | None = Field(None, description="address of the service that has the bucket, if not Amazon's")
     bucket_region: str | None = Field(None, description="region of the bucket")
     bucket_path_style: bool = Field(False, description="whether the bucket's name stands in the path of its address")
+    bucket_days: float = Field(7, gt=0, description="days that a job's file stays in the bucket")
+    bucket_gib: float | None = Field(None, gt=0, description="GiB that jobs' files may take in the bucket")
+    cache_gib: float | None = Field(None, ge=0, description=CACHE)
     bucket_key: str = Field("", repr=False, description="access key id of the bucket")
     bucket_secret: str = Field("", repr=False, description="secret access key of the bucket")
     queue_mode: QueueMode = Field("fair", description="who goes next")
@@ -217,6 +221,10 @@ class Settings(BaseModel):
             )
         if bool(self.bucket_key) != bool(self.bucket_secret):
             raise ValueError(f"set both {PREFIX}BUCKET_KEY and {PREFIX}BUCKET_SECRET, or neither")
+        if self.cache_gib is not None and (self.bucket is None or self.mode != "frontend" or self.shared_folder):
+            raise ValueError(
+                f"{PREFIX}CACHE_GIB is for a frontend with {PREFIX}BUCKET and without {PREFIX}SHARED_FOLDER"
+            )
         if self.max_jobs and self.mode != "worker":
             raise ValueError(f"{PREFIX}MAX_JOBS ends the process, so it is for {PREFIX}MODE=worker alone")
         if self.user_header and not self.trusted_proxies:

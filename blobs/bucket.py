@@ -22,7 +22,7 @@ from .arriving import arrive
 from .bucket_failures import explained
 from .bucket_parts import PartwiseFetch, PartwisePut, content_md5
 from .digest import Digest
-from .errors import BlobMissing, DigestMismatch
+from .errors import BlobMissing, BucketFailed, DigestMismatch
 from .object_store import Moved, StoredObject, checked_key, nobody
 from .store import BlobFolder
 
@@ -34,6 +34,7 @@ AT_ONCE = 4
 
 _ATTEMPTS = 6
 _BACKOFF_SECONDS = 0.25
+_NOT_OFFERED = frozenset({"NotImplemented", "MethodNotAllowed", "501", "405"})
 _GONE = frozenset({"404", "NoSuchKey", "NotFound"})
 
 
@@ -174,7 +175,13 @@ class Bucket:
     def unfinished(self, key: str) -> list[str]:
         """The ids of unfinished uploads of an object, the oldest first."""
         whole = self._key(key)
-        found = [upload for upload in self._uploads(key) if upload["Key"] == whole]
+        try:
+            found = [upload for upload in self._uploads(key) if upload["Key"] == whole]
+        except BucketFailed as error:
+            if error.code not in _NOT_OFFERED:
+                raise
+            # A simpler server does not tell of them: it has what was asked for, but a cut begins it anew.
+            return []
         return [upload["UploadId"] for upload in sorted(found, key=lambda upload: upload["Initiated"])]
 
     def parts(self, key: str, upload_id: str) -> Iterator[dict[str, Any]]:

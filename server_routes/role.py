@@ -12,9 +12,10 @@ from typing import Any
 
 from aiohttp import WSCloseCode, web
 
-from .. import workshop_secret
+from .. import object_stores, workshop_secret
 from ..accounts.activity import ActivityLog
 from ..accounts.users import User
+from ..blobs.cold_storage import ColdStorage
 from ..blobs.delivery_notes import DeliveryNotes
 from ..blobs.store import BlobFolder
 from ..comfyui_seams import folders, interrupts, model_lists, server, sockets, user_files, validation
@@ -24,7 +25,7 @@ from ..job_queue.catalogue import CatalogueStore
 from ..job_queue.connection import connect_async, connect_listening
 from ..job_queue.errors import QueueError
 from ..job_queue.frontend_queue import FrontendQueue
-from ..job_queue.jobs import Policy
+from ..job_queue.jobs import GIB, Policy
 from ..job_queue.keys import Keys
 from ..job_queue.ledger import Ledger
 from ..job_queue.series import Series
@@ -36,6 +37,7 @@ from .administration import Administration
 from .allowance import AllowanceRoutes
 from .asking import Asking
 from .browsers import Browsers
+from .cold_files import ColdFiles
 from .delete_files import DeleteFiles
 from .disk_use import DiskUse
 from .feeds import Feeds
@@ -43,6 +45,7 @@ from .gate import Gate
 from .health import Health
 from .history import History
 from .identity import LOCAL_USER, Identity
+from .job_bucket import JobBucket
 from .job_routes import JobRoutes
 from .job_signatures import JobSignatures
 from .live_board import LiveBoard
@@ -110,10 +113,19 @@ class Frontend:
         self._metrics = Metrics(self._board, self._ledger, series, self._clock)
         self._readiness = Readiness(self._relay, self._nodes, self._people)
         self._relay.attach(self._feeds.observe, self._board.touch, self._metrics.left)
+        arriving = BlobFolder(system / "arriving")
+        self._bucket = _bucket_of(settings, arriving)
+        self._cold = _cold_files(settings, self._bucket, self._people, system)
         shared = _shared(settings, system, self._people)
         signatures = JobSignatures(self._client, keys)
         submissions = Submissions(
-            self._nodes, shared, workshop_secret.sealer_of(settings), signatures, settings.webhook_hosts
+            self._nodes,
+            shared,
+            workshop_secret.sealer_of(settings),
+            signatures,
+            settings.webhook_hosts,
+            self._bucket,
+            self._cold,
         )
         browsers = Browsers(self._client, keys)
         self._notes = ActivityNotes(self._activity, with_prompts=settings.activity_prompts)
@@ -127,10 +139,12 @@ class Frontend:
             browsers,
             self._disk,
             self._notes,
+            self._cold,
         )
         notes = DeliveryNotes((settings.shared_folder or system) / NOTES / settings.workshop)
-        arriving = BlobFolder(system / "arriving")
-        self._files = WorkerFiles(self._queue, signatures, self._people.folder_of, arriving, notes)
+        self._files = WorkerFiles(
+            self._queue, signatures, self._people.folder_of, arriving, notes, self._bucket, self._cold
+        )
         self._lost_files = LostFiles(self._queue, notes, self._people.folder_of)
         self._page = Page(settings)
         self._settings = settings
@@ -158,7 +172,7 @@ class Frontend:
         TemplateNeeds(self._nodes).mount()
         self._webhooks.mount()
         Steering(self._queue, self._board, self._client, self._keys, self._notes).mount()
-        ResultsZip(self._queue, self._people).mount()
+        ResultsZip(self._queue, self._people, self._cold.storage if self._cold is not None else None).mount()
         PanelFiles().mount()
         SignInRoutes(self._identity, self._activity).mount()
         AllowanceRoutes(self._allowances, self._disk).mount()
@@ -187,6 +201,8 @@ class Frontend:
             ("presence", self._presence.run()),
             ("webhooks", self._webhooks.run()),
             ("activity", self._activity.run()),
+            *([("bucket", self._bucket.run())] if self._bucket is not None else []),
+            *([("cold files", self._cold.run())] if self._cold is not None else []),
         ):
             self._tasks.append(asyncio.create_task(_logged(work), name=f"comfyume-{name}"))
 
@@ -252,6 +268,22 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
     except Exception:
         log.exception("[comfyume] a part of the frontend has ended; restart ComfyUI")
         raise
+
+
+def _bucket_of(settings: Settings, arriving: BlobFolder) -> JobBucket | None:
+    shared = object_stores.shared_bucket(settings)
+    if shared is None:
+        return None
+    most = None if settings.bucket_gib is None else int(settings.bucket_gib * GIB)
+    return JobBucket(shared, arriving, days=settings.bucket_days, most_bytes=most)
+
+
+def _cold_files(settings: Settings, bucket: JobBucket | None, people: People, system: Path) -> ColdFiles | None:
+    if bucket is None or settings.cache_gib is None:
+        return None
+    root = people.folder_of(LOCAL_USER, "output")
+    storage = ColdStorage(root, system / "cold", BlobFolder(system / "returning"), bucket.shared.bucket)
+    return ColdFiles(storage, bucket.shared, root, int(settings.cache_gib * GIB))
 
 
 def _shared(settings: Settings, system: Path, people: People) -> Callable[[str], dict[str, Any] | None]:

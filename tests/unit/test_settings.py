@@ -26,6 +26,8 @@ DEFAULTS_IN_WORDS = {
     "bucket": "none",
     "bucket_endpoint": "Amazon's",
     "bucket_region": "told by the endpoint, or by boto3's own settings",
+    "bucket_gib": "no limit",
+    "cache_gib": "all of them",
     "bucket_key": "found by boto3",
     "bucket_secret": "found by boto3",
 }
