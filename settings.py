@@ -55,6 +55,7 @@ class SettingsError(Exception):
 SECRET_NAME = re.compile("secret|password|token|(?:^|_)key(?:_|$)")
 #: Too long for its line.
 ROUTES = "who may use routes of node packs, as in `participant GET /pack/route`; between semicolons"
+WORKERS_STORE = "address of the store for workers that join by a link, as `comfyume workers allow` prints it"
 CACHE = "GiB of results on a frontend's disk; older ones stay in the bucket alone"
 
 
@@ -65,6 +66,7 @@ class Settings(BaseModel):
 
     mode: Mode = "standalone"
     redis_url: str | None = Field(None, description="store of the workshop; none starts an embedded one")
+    workers_redis_url: str | None = Field(None, description=WORKERS_STORE)
     workshop: str = Field("default", description="namespace on the store")
     worker_id: str = Field("", validate_default=True, description="name of this worker, stable across restarts")
     secret: str = Field("", repr=False, description="words that encrypt API keys in prompts, the same everywhere")
@@ -128,7 +130,7 @@ class Settings(BaseModel):
             raise ValueError("use 1 to 128 letters, digits, dots, dashes or underscores")
         return value
 
-    @field_validator("redis_url")
+    @field_validator("redis_url", "workers_redis_url")
     @classmethod
     def _redis_url_is_safe(cls, value: str | None) -> str | None:
         if not value:

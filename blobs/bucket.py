@@ -1,8 +1,8 @@
 """Objects in a bucket that speaks S3: Amazon's, Cloudflare R2, MinIO and others. Blocking functions.
 
 Large objects travel in parts, several at a time. A put that was cut off is found again by its unfinished upload in the
-bucket, a fetch by what has arrived in the folder; parts that are across are not sent again. Memory holds `AT_ONCE`
-parts and what the HTTP library makes of them.
+bucket, a fetch by what has arrived in the folder; parts that are across are not sent again. A put reads what it sends
+from the file; a fetch holds at most `AT_ONCE` pieces of 4 MiB.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from .arriving import arrive
-from .bucket_failures import explained
+from .bucket_failures import BROKEN, explained
 from .bucket_parts import PartwiseFetch, PartwisePut, content_md5
 from .digest import Digest
 from .errors import BlobMissing, BucketFailed, DigestMismatch
@@ -29,7 +29,7 @@ from .store import BlobFolder
 PART = 8 * 1024 * 1024
 """Bytes of a part; S3 takes 5 MiB to 5 GiB, and at most 10,000 parts."""
 
-AT_ONCE = 4
+AT_ONCE = 8
 """Parts on their way at a time, of one object."""
 
 _ATTEMPTS = 6
@@ -72,7 +72,7 @@ class Bucket:
             connect_timeout=10,
             read_timeout=60,
             retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
-            max_pool_connections=4 * at_once,
+            max_pool_connections=2 * at_once,
             s3={"addressing_style": "path" if address.path_style else "auto"},
             # Checksums that newer clients add by themselves are refused by older servers; parts carry an MD5 instead.
             request_checksum_calculation="when_required",
@@ -164,7 +164,7 @@ class Bucket:
                 if length is None or len(data) == length:
                     return data
                 problem: Exception = EOFError(f"{len(data)} of {length} bytes arrived")
-            except (BotoCoreError, OSError, EOFError) as error:
+            except BROKEN as error:
                 problem = error
             if attempt < _ATTEMPTS:
                 _back_off(attempt)

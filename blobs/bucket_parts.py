@@ -3,25 +3,51 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import re
 from base64 import b64encode
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .arriving import ArrivingBlob
-from .digest import Digest
+from .digest import CHUNK, Digest
 from .errors import BlobMissing, BucketFailed, DigestMismatch
 from .object_store import Moved
+from .section import Section
 
 if TYPE_CHECKING:
     from .bucket import Bucket
 
+_IS_MD5 = re.compile('"[0-9a-f]{32}"')
 #: S3's own limit.
 _MOST_PARTS = 10_000
+#: Bytes that are asked for at once, and held in memory until those before them are written.
+FETCHED = 4 * 1024 * 1024
 #: Times that a put is begun anew because its upload was ended by somebody else, who sends the same content.
 _BEGINNINGS = 3
+
+
+class _Hash(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One part of a file: its number from 1 on, where it lies, and its MD5."""
+
+    number: int
+    start: int
+    length: int
+    md5: bytes
+
+    @property
+    def tag(self) -> str:
+        """The ETag of its content."""
+        return f'"{self.md5.hex()}"'
 
 
 class PartwisePut:
@@ -68,18 +94,16 @@ class PartwisePut:
             self._tell(across)
 
         with ThreadPoolExecutor(self._bucket.at_once, "comfyume-put") as pool:
-            for number, data in self._read():
-                hasher.update(data)
-                size += len(data)
-                tag = f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
-                if there.get(number) == tag:
-                    sent[number] = tag
-                    across += len(data)
+            for part in self._read(hasher):
+                size += part.length
+                if there.get(part.number) == part.tag:
+                    sent[part.number] = part.tag
+                    across += part.length
                     self._tell(across)
                     continue
                 if len(waiting) == self._bucket.at_once:
                     settle()
-                waiting.append((number, len(data), pool.submit(self._send, upload, number, data)))
+                waiting.append((part.number, part.length, pool.submit(self._send, upload, part)))
             while waiting:
                 settle()
         if (found := Digest(hasher.hexdigest(), size)) != self._digest:
@@ -101,24 +125,36 @@ class PartwisePut:
         reply = self._bucket.call("Writing to", "create_multipart_upload", self._key)
         return str(reply["UploadId"]), {}
 
-    def _read(self) -> Iterator[tuple[int, bytes]]:
-        with open(self._source, "rb") as file:
-            number = 1
-            while data := file.read(self._part):
-                yield number, data
-                number += 1
+    def _read(self, hasher: _Hash) -> Iterator[_Part]:
+        """The parts of the file as they are now; what is sent is read once more then, and checked by its MD5."""
+        with open(self._source, "rb", buffering=0) as file:
+            for number in itertools.count(1):
+                md5 = hashlib.md5(usedforsecurity=False)
+                length = 0
+                while length < self._part and (data := file.read(min(CHUNK, self._part - length))):
+                    hasher.update(data)
+                    md5.update(data)
+                    length += len(data)
+                if not length:
+                    return
+                yield _Part(number, (number - 1) * self._part, length, md5.digest())
 
-    def _send(self, upload: str, number: int, data: bytes) -> str:
-        reply = self._bucket.call(
-            "Writing to",
-            "upload_part",
-            self._key,
-            UploadId=upload,
-            PartNumber=number,
-            Body=data,
-            ContentMD5=content_md5(data),
-        )
-        return str(reply["ETag"])
+    def _send(self, upload: str, part: _Part) -> str:
+        with Section(self._source, part.start, part.length) as body:
+            reply = self._bucket.call(
+                "Writing to",
+                "upload_part",
+                self._key,
+                UploadId=upload,
+                PartNumber=part.number,
+                Body=body,
+                ContentLength=part.length,
+                ContentMD5=b64encode(part.md5).decode(),
+            )
+        tag = str(reply["ETag"])
+        if _IS_MD5.fullmatch(tag) and tag != part.tag:
+            raise DigestMismatch(self._digest.sha256, "a file that changes while it is sent")
+        return tag
 
     def _tell(self, across: int) -> None:
         """Tell what is new, also where a beginning follows another."""
@@ -146,12 +182,18 @@ class PartwiseFetch:
         waiting: deque[Future[bytes]] = deque()
         asked = arriving.length
         with ThreadPoolExecutor(self._bucket.at_once, "comfyume-fetch") as pool:
-            while asked < size or waiting:
-                while asked < size and len(waiting) < self._bucket.at_once:
-                    length = min(self._bucket.part, size - asked)
-                    waiting.append(pool.submit(self._bucket.read_range, self._key, asked, length))
-                    asked += length
+
+            def ask(start: int) -> int:
+                length = min(FETCHED, size - start)
+                waiting.append(pool.submit(self._bucket.read_range, self._key, start, length))
+                return length
+
+            while asked < size and len(waiting) < self._bucket.at_once:
+                asked += ask(asked)
+            while waiting:
                 data = waiting.popleft().result()
+                if asked < size:
+                    asked += ask(asked)
                 arriving.append(data)
                 self._moved(len(data))
 

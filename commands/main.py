@@ -16,6 +16,8 @@ COMMANDS = {
     "workshop": "start a store, a frontend and a worker on this machine and run a first prompt",
     "users": "add, list and remove the people of a workshop, and change their passwords",
     "workers": "give the workers a user of their own on the store, with no more rights than they need",
+    "worker": "make this machine a worker of a workshop, by a link from its instructor",
+    "packs": "write down which node packs ComfyUI has here, so that workers that join get the same",
     "limits": "set what people may use, see what they have used, and grant credits",
     "activity": "tell who did what",
     "test": "pass the tests; further arguments go to pytest",

@@ -73,6 +73,7 @@ RULES: tuple[Rule, ...] = (
         GET             /comfyume/sign-in/[a-z.-]+
         POST            /comfyume/sign-out
         GET,PUT         /comfyume/worker/files/[^/]+
+        GET,POST        /comfyume/join/[^/]+
         GET             /favicon\\.ico
         """,
     ),
@@ -131,6 +132,7 @@ RULES: tuple[Rule, ...] = (
         POST            /comfyume/jobs/cancel
         PATCH           /comfyume/queue
         GET             /comfyume/workers
+        POST            /comfyume/workers/links
         PATCH,DELETE    /comfyume/workers/[^/]+
         POST            /comfyume/messages
         GET,PUT,DELETE  /comfyume/feeds/workshop

@@ -14,6 +14,7 @@ from aiohttp import WSCloseCode, web
 
 from .. import object_stores, workshop_secret
 from ..accounts.activity import ActivityLog
+from ..accounts.invitations import Invitations
 from ..accounts.users import User
 from ..blobs.cold_storage import ColdStorage
 from ..blobs.delivery_notes import DeliveryNotes
@@ -48,6 +49,7 @@ from .identity import LOCAL_USER, Identity
 from .job_bucket import JobBucket
 from .job_routes import JobRoutes
 from .job_signatures import JobSignatures
+from .joining import Joining
 from .live_board import LiveBoard
 from .lost_files import LostFiles
 from .metrics import Metrics
@@ -148,6 +150,7 @@ class Frontend:
         self._lost_files = LostFiles(self._queue, notes, self._people.folder_of)
         self._page = Page(settings)
         self._settings = settings
+        self._system = system
         self._tasks: list[asyncio.Task[None]] = []
 
     def mount(self) -> None:
@@ -177,6 +180,7 @@ class Frontend:
         SignInRoutes(self._identity, self._activity).mount()
         AllowanceRoutes(self._allowances, self._disk).mount()
         DeleteFiles(self._people).mount()
+        Joining(Invitations(self._client, self._keys), self._settings, self._notes, self._system).mount()
         Administration(self._identity.users, self._allowances, self._activity, self._notes, self._presence).mount()
         server.add_outermost_middleware(WorkersAnswers(self._nodes).middleware())
         server.add_outermost_middleware(self._visits.middleware())

@@ -1,6 +1,7 @@
 """The process of ``s3.S3Server``: moto's server, taught to hold large objects on the disk.
 
-Moto copies an object as a whole for each range that is read of it, and twice when its parts are put together.
+Moto copies an object as a whole for each range that is read of it, and twice when its parts are put together. An end
+of an upload that has ended already it takes for a failure of its own, where S3 knows of no such upload.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ import codecs
 import hashlib
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterable
 from typing import Any
 
 from moto.s3 import models
-from moto.s3.exceptions import EntityTooSmall, InvalidPart
+from moto.s3.exceptions import EntityTooSmall, InvalidPart, NoSuchUpload
 from moto.server import main
 
 #: Bytes from which on an object stays on the disk.
@@ -21,13 +23,16 @@ LARGE = 16 * 1024 * 1024
 
 
 class Joined:
-    """The content of an object that is made of parts."""
+    """The content of an object that was made of parts, in a file."""
 
     def __init__(self, parts: list[Any]) -> None:
-        self.parts = parts
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115 - the object keeps it
+        for part in parts:
+            part._value_buffer.seek(0)
+            shutil.copyfileobj(part._value_buffer, self.file, 1024 * 1024)
 
     def __len__(self) -> int:
-        return sum(part.contentsize for part in self.parts)
+        return self.file.tell()
 
 
 class OnDisk:
@@ -54,15 +59,11 @@ def _read(key: Any) -> Any:
 
 
 def _write_joined(key: Any, value: Any) -> None:
-    if not isinstance(value, Joined):
+    if isinstance(value, Joined):
+        key.contentsize = len(value)
+        key._value_buffer = value.file
+    else:
         _write(key, value)
-        return
-    key._value_buffer.seek(0)
-    key._value_buffer.truncate()
-    for part in value.parts:
-        part._value_buffer.seek(0)
-        shutil.copyfileobj(part._value_buffer, key._value_buffer, 1024 * 1024)
-    key.contentsize = len(value)
 
 
 def _complete(upload: Any, body: Iterable[tuple[int, str]]) -> tuple[Any, str, None]:
@@ -78,6 +79,14 @@ def _complete(upload: Any, body: Iterable[tuple[int, str]]) -> tuple[Any, str, N
     return Joined(parts), f"{hashlib.md5(tags, usedforsecurity=False).hexdigest()}-{len(parts)}", None
 
 
+def _complete_if_there(backend: Any, bucket: str, upload: str, body: Any) -> Any:
+    if upload not in backend.get_bucket(bucket).multiparts:
+        raise NoSuchUpload(upload)
+    return _complete_upload(backend, bucket, upload, body)
+
+
+_complete_upload = models.S3Backend.complete_multipart_upload
+models.S3Backend.complete_multipart_upload = _complete_if_there
 models.FakeKey.value = property(_read, _write_joined)
 models.FakeMultipart.complete = _complete
 

@@ -19,6 +19,7 @@ STORE = {"COMFYUME_REDIS_URL": "redis://127.0.0.1:6379"}
 #: What the README says where the plain default would not help a reader.
 DEFAULTS_IN_WORDS = {
     "redis_url": "a store of its own, in standalone mode",
+    "workers_redis_url": "that of the frontend, unless it is on this machine",
     "worker_id": "host name and GPU index",
     "secret": "the store's password, or a file of this machine",
     "frontend_url": "told by the job",
