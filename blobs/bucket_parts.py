@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import re
-from base64 import b64encode
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,6 @@ from .section import Section
 if TYPE_CHECKING:
     from .bucket import Bucket
 
-_IS_MD5 = re.compile('"[0-9a-f]{32}"')
 #: S3's own limit.
 _MOST_PARTS = 10_000
 #: Bytes that are asked for at once, and held in memory until those before them are written.
@@ -37,17 +34,12 @@ class _Hash(Protocol):
 
 @dataclass(frozen=True)
 class _Part:
-    """One part of a file: its number from 1 on, where it lies, and its MD5."""
+    """One part of a file: its number from 1 on, where it lies, and whether the bucket has it."""
 
     number: int
     start: int
     length: int
-    md5: bytes
-
-    @property
-    def tag(self) -> str:
-        """The ETag of its content."""
-        return f'"{self.md5.hex()}"'
+    is_there: bool
 
 
 class PartwisePut:
@@ -93,11 +85,12 @@ class PartwisePut:
             across += count
             self._tell(across)
 
+        before = _identity(self._source)
         with ThreadPoolExecutor(self._bucket.at_once, "comfyume-put") as pool:
-            for part in self._read(hasher):
+            for part in self._read(hasher, there):
                 size += part.length
-                if there.get(part.number) == part.tag:
-                    sent[part.number] = part.tag
+                if part.is_there:
+                    sent[part.number] = there[part.number]
                     across += part.length
                     self._tell(across)
                     continue
@@ -106,9 +99,11 @@ class PartwisePut:
                 waiting.append((part.number, part.length, pool.submit(self._send, upload, part)))
             while waiting:
                 settle()
-        if (found := Digest(hasher.hexdigest(), size)) != self._digest:
+        found = Digest(hasher.hexdigest(), size)
+        # What is sent is read again, so the file must have been the same all the time.
+        if found != self._digest or _identity(self._source) != before:
             self._bucket.call("Cleaning up", "abort_multipart_upload", self._key, UploadId=upload)
-            raise DigestMismatch(self._digest.sha256, found.sha256)
+            raise DigestMismatch(self._digest.sha256, found.sha256 if found != self._digest else "one that changes")
         parts = [{"PartNumber": number, "ETag": tag} for number, tag in sorted(sent.items())]
         self._bucket.call(
             "Writing to",
@@ -125,19 +120,21 @@ class PartwisePut:
         reply = self._bucket.call("Writing to", "create_multipart_upload", self._key)
         return str(reply["UploadId"]), {}
 
-    def _read(self, hasher: _Hash) -> Iterator[_Part]:
-        """The parts of the file as they are now; what is sent is read once more then, and checked by its MD5."""
+    def _read(self, hasher: _Hash, there: Mapping[int, str]) -> Iterator[_Part]:
+        """The parts of the file, hashed as they are passed."""
         with open(self._source, "rb", buffering=0) as file:
             for number in itertools.count(1):
-                md5 = hashlib.md5(usedforsecurity=False)
+                md5 = hashlib.md5(usedforsecurity=False) if number in there else None
                 length = 0
                 while length < self._part and (data := file.read(min(CHUNK, self._part - length))):
                     hasher.update(data)
-                    md5.update(data)
+                    if md5 is not None:
+                        md5.update(data)
                     length += len(data)
                 if not length:
                     return
-                yield _Part(number, (number - 1) * self._part, length, md5.digest())
+                is_there = md5 is not None and there[number] == f'"{md5.hexdigest()}"'
+                yield _Part(number, (number - 1) * self._part, length, is_there)
 
     def _send(self, upload: str, part: _Part) -> str:
         with Section(self._source, part.start, part.length) as body:
@@ -149,12 +146,8 @@ class PartwisePut:
                 PartNumber=part.number,
                 Body=body,
                 ContentLength=part.length,
-                ContentMD5=b64encode(part.md5).decode(),
             )
-        tag = str(reply["ETag"])
-        if _IS_MD5.fullmatch(tag) and tag != part.tag:
-            raise DigestMismatch(self._digest.sha256, "a file that changes while it is sent")
-        return tag
+        return str(reply["ETag"])
 
     def _tell(self, across: int) -> None:
         """Tell what is new, also where a beginning follows another."""
@@ -179,7 +172,7 @@ class PartwiseFetch:
             raise BlobMissing(self._digest.sha256)
         if size != self._digest.size:
             raise DigestMismatch(self._digest.sha256, f"an object of {size} instead of {self._digest.size} bytes")
-        waiting: deque[Future[bytes]] = deque()
+        waiting: deque[Future[bytearray]] = deque()
         asked = arriving.length
         with ThreadPoolExecutor(self._bucket.at_once, "comfyume-fetch") as pool:
 
@@ -198,6 +191,7 @@ class PartwiseFetch:
                 self._moved(len(data))
 
 
-def content_md5(data: bytes) -> str:
-    """What S3 checks a body by, as its header has it."""
-    return b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+def _identity(path: Path) -> tuple[int, int, int]:
+    """What changes when somebody writes into a file, or puts another in its place."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino

@@ -177,9 +177,9 @@ class ColdFiles:
             task.exception()
 
 
-async def _read(bucket: Bucket, key: str, start: int, stop: int) -> bytes:
+async def _read(bucket: Bucket, key: str, start: int, stop: int) -> bytearray:
     length = min(PIECE, stop - start)
-    return await asyncio.to_thread(bucket.read_range, key, start, length) if length > 0 else b""
+    return await asyncio.to_thread(bucket.read_range, key, start, length) if length > 0 else bytearray()
 
 
 def _viewed(query: Mapping[str, str], folders: Folders) -> Path | None:
