@@ -541,6 +541,7 @@ def test_changes_are_seen_at_once_and_nothing_is_asked_for(tab: Interface, room:
     assert not [url for url in asked if "/workshop/" not in url and "/people" not in url]
 
 
+@pytest.mark.alone
 def test_a_thousand_waiting_jobs_stay_smooth(enter: Enter, room: Pair) -> None:
     pause(room)
     for name in PEOPLE:
