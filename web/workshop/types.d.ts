@@ -94,6 +94,8 @@ declare namespace Workshop {
     opened: (name: string) => void,
   ) => { root: HTMLElement; select(name: string): void };
   /** `home` gets the focus when the bar goes with it. */
+  /** `again` tries what has failed once more. */
+  type NotLoaded = (tools: Pick<Tools, "element">, word: Words, again: () => void) => HTMLElement;
   type MakeUndo = (kit: Kit, home: HTMLElement) => { root: HTMLElement; told: Kit["told"] };
   type MakeJobRow = (kit: Kit, id: string, isSelected: () => boolean) => Row;
   /** `people` for whom the worker can be kept. */

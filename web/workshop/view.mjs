@@ -2,6 +2,7 @@
 
 import { actionsOf } from "./actions.mjs";
 import { kitOf } from "./kit.mjs";
+import { notLoaded } from "./loading.mjs";
 import { nowSection } from "./now.mjs";
 import { Board } from "./state.mjs";
 import { tabRow } from "./tabs.mjs";
@@ -54,9 +55,17 @@ export function workshopView(tools, word) {
     wanted = name;
     const loading = sections.get(name) ?? load(name);
     sections.set(name, loading);
-    const section = await kit.attempt(() => loading);
-    if (!section) sections.delete(name);
-    if (!section || wanted !== name) return;
+    const section = await loading.catch((error) => {
+      console.error(`[comfyume] ${name} cannot be shown:`, error);
+      sections.delete(name);
+      return undefined;
+    });
+    if (wanted !== name) return;
+    if (!section) {
+      shown = undefined;
+      panel.replaceChildren(notLoaded(tools, word, () => void open(name)));
+      return;
+    }
     if (shown !== section) panel.replaceChildren(section.root);
     shown = section;
     section.show?.(person);
