@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
@@ -46,9 +46,10 @@ class _Pieces:
 
 
 class ResultsZip:
-    """Sends archives of people's own files."""
+    """Sends archives of people's own files; ``sent`` is told how many bytes have left."""
 
-    def __init__(self, queue: FrontendQueue, people: People) -> None:
+    def __init__(self, queue: FrontendQueue, people: People, sent: Callable[[int], None]) -> None:
+        self._sent = sent
         self._queue = queue
         self._people = people
 
@@ -82,6 +83,7 @@ class ResultsZip:
         with contextlib.suppress(ConnectionResetError):
             while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
                 await response.write(piece)
+                self._sent(len(piece))
             await response.write_eof()
         return response
 

@@ -32,6 +32,7 @@ ADDRESSES = (
     "history",
     "templates",
     "series",
+    "cost",
     "messages",
     "workshop",
     "metrics",

@@ -291,6 +291,35 @@ declare namespace Workshop {
     jobs: HistoryJob[];
   }
 
+  /** What something costs: so much of it, in hours, GiB months or GiB; null where no price is set. */
+  interface CostLine {
+    what: "gpu" | "server" | "storage" | "traffic";
+    amount: number;
+    amount_by_end: number;
+    price: number | null;
+    cost: number | null;
+    cost_by_end: number | null;
+  }
+
+  interface Cost {
+    currency: string;
+    begins: number;
+    ends: number;
+    since: number;
+    is_end_known: boolean;
+    lines: CostLine[];
+    cost: number | null;
+    cost_by_end: number | null;
+    workers: { worker: string; price_hour: number | null; hours: number; cost: number | null; is_here: boolean }[];
+    unpriced_hours: number;
+    always_on: { gpus: number; hours: number; price_hour: number | null; cost: number | null };
+    /** Bytes. */
+    to_people: number;
+    to_workers: number;
+    /** What is kept now. */
+    gib: number;
+  }
+
   type Column = (number | null)[];
   interface Series {
     at: number[];
