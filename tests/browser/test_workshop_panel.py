@@ -561,7 +561,7 @@ def test_what_the_workshop_costs_and_how_that_is_reckoned(enter: Enter, width: i
     assert figures(tab, "What costs, in EUR") == [
         ["GPUs", "20.00", "94.40", "14 h", "76 h", "1.43"],
         ["Server", "0.50", "3.60", "10 h", "72 h", "0.05"],
-        ["Files kept", "no price set", "no price set", "0.5 GiB months", "4.8 GiB months", "no price set"],
+        ["Files kept", "no price set", "no price set", "0.50 GiB months", "4.8 GiB months", "no price set"],
         ["Files sent", "1.80", "12.96", "20 GiB", "144 GiB", "0.09"],
         ["Together", "22.30", "110.96", "", "", ""],
     ]
@@ -571,7 +571,7 @@ def test_what_the_workshop_costs_and_how_that_is_reckoned(enter: Enter, width: i
     ]
     sums = panel(tab).locator(".cfw-totals")
     see(sums, re.compile("So far.*22.30 EUR.*By .*110.96 EUR.*2 GPUs always on.*205.71 EUR", re.DOTALL))
-    for words in ("busy or not", "stay until then", "2 GPUs, as many as were ever here at once", "in no sum"):
+    for words in ("busy or not", "the 50 GiB of files", "2 GPUs, as many as were ever here at once", "in no sum"):
         see(panel(tab).get_by_role("tabpanel"), words)
     assert panel(tab).evaluate("panel => panel.scrollWidth <= panel.clientWidth")
     assert panel(tab).get_by_role("tabpanel").evaluate("panel => panel.scrollWidth <= panel.clientWidth")

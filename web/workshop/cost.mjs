@@ -4,6 +4,7 @@ import { table } from "./table.mjs";
 
 /** Milliseconds between two questions. */
 const PAUSE = 30_000;
+const GIB = 2 ** 30;
 
 /** @type {Workshop.MakeSection} */
 export function costSection(kit) {
@@ -36,7 +37,8 @@ export function costSection(kit) {
     );
 
     /** @type {(what: string, value: number) => string} */
-    const amount = (what, value) => word(`cost.amount.${what}`, { amount: number(value) });
+    const amount = (what, value) =>
+      word(`cost.amount.${what}`, { amount: value && value < 1 ? kit.cost(value) : number(value) });
     const rows = lines.map(({ what, ...line }) => [
       word(`cost.${what}`),
       sum(line.cost),
@@ -69,7 +71,7 @@ export function costSection(kit) {
     const span = { begins: format.moment(begins), ends: until, hours: amount("gpu", always.hours) };
     const sentences = [
       word("cost.rule.so_far", { since: format.moment(since), ...sent }),
-      word("cost.rule.by_end", { kept: `${number(gib)} GiB` }),
+      word("cost.rule.by_end", { kept: format.bytes(gib * GIB) }),
       word("cost.rule.always_on", { count: always.gpus, price: money(always.price_hour), ...span }),
     ];
     if (!cost.is_end_known) sentences.push(word("cost.no_end"));
