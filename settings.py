@@ -13,6 +13,7 @@ import re
 import socket
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -45,6 +46,23 @@ def _split(separator: str) -> BeforeValidator:
 Words = Annotated[tuple[str, ...], _split(",")]
 #: A list in TOML; lines or parts between semicolons in the environment.
 Lines = Annotated[tuple[str, ...], _split(";")]
+
+
+def _local_moment(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            pass
+    if value is not None and not isinstance(value, datetime):
+        raise ValueError("write date and time as in 2026-12-03 18:00")
+    return value
+
+
+#: A date with its time, by the clock on this machine's wall unless it says otherwise.
+Moment = Annotated[datetime | None, BeforeValidator(_local_moment)]
+#: None where nobody has said it.
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
 
 
 class SettingsError(Exception):
@@ -85,7 +103,15 @@ class Settings(BaseModel):
     job_timeout: float = Field(1800, gt=0, description="seconds that a job may run")
     vram_gate: GateMode = Field("on", description="whether jobs wait for GPU memory; dry_run only tells of it")
     vram_margin: float = Field(2, ge=0, description="GiB kept free beside what a job needs")
-    price_hour: float | None = Field(None, ge=0, description="what an hour of this worker costs, for the room's sums")
+    price_hour: Price = Field(None, description="what an hour of this worker costs, for the room's sums")
+    currency: str = Field("USD", description="what all prices are in, as people write it")
+    price_server_hour: Price = Field(None, description="what an hour of the frontend's server costs")
+    price_storage_gib_month: Price = Field(None, description="what a GiB that is kept for a month costs")
+    price_traffic_gib: Price = Field(None, description="what a GiB that leaves the server costs")
+    workshop_begins: Moment = Field(
+        None, description="when the workshop begins, as `2026-12-03 18:00` by this machine's clock"
+    )
+    workshop_ends: Moment = Field(None, description="when it ends, for what it will cost by then")
     max_jobs: int = Field(0, ge=0, description="jobs after which a worker ends by itself; 0 for no limit")
     drain_notice: float = Field(25, ge=0, description="seconds that a job has when its worker is told to end")
     lease: float = Field(30, ge=1, description="seconds until a silent worker's job is given to another")
@@ -167,6 +193,13 @@ class Settings(BaseModel):
             raise ValueError("write it as s3://NAME or s3://NAME/PREFIX, with the bucket's name in small letters")
         return value.rstrip("/")
 
+    @field_validator("currency")
+    @classmethod
+    def _currency_is_a_word(cls, value: str) -> str:
+        if not re.fullmatch(r"[^\W\d_]{1,8}|[$€£¥₣₤₹]", value):
+            raise ValueError("write one word or sign, such as EUR or €")
+        return value
+
     @field_validator("user")
     @classmethod
     def _user_is_lower_case(cls, value: str) -> str:
@@ -226,6 +259,11 @@ class Settings(BaseModel):
         if self.cache_gib is not None and (self.bucket is None or self.mode != "frontend" or self.shared_folder):
             raise ValueError(
                 f"{PREFIX}CACHE_GIB is for a frontend with {PREFIX}BUCKET and without {PREFIX}SHARED_FOLDER"
+            )
+        begins, ends = self.workshop_begins, self.workshop_ends
+        if begins is not None and ends is not None and ends.timestamp() <= begins.timestamp():
+            raise ValueError(
+                f"{PREFIX}WORKSHOP_ENDS must be later than {PREFIX}WORKSHOP_BEGINS; they are {ends} and {begins}"
             )
         if self.max_jobs and self.mode != "worker":
             raise ValueError(f"{PREFIX}MAX_JOBS ends the process, so it is for {PREFIX}MODE=worker alone")

@@ -19,6 +19,7 @@ COMMANDS = {
     "worker": "make this machine a worker of a workshop, by a link from its instructor",
     "packs": "write down which node packs ComfyUI has here, so that workers that join get the same",
     "limits": "set what people may use, see what they have used, and grant credits",
+    "cost": "tell what the workshop costs so far, and by its end",
     "activity": "tell who did what",
     "test": "pass the tests; further arguments go to pytest",
     "version": "print the versions of comfyume, Python and ComfyUI",

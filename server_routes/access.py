@@ -139,7 +139,7 @@ RULES: tuple[Rule, ...] = (
         GET             /comfyume/workshop/.+
         PUT             /comfyume/people/[^/]+/limits
         POST            /comfyume/people/[^/]+/(?:credits|password)
-        GET             /comfyume/(?:templates|series|metrics|history(?:\\.csv|\\.json)?)
+        GET             /comfyume/(?:templates|series|metrics|cost|history(?:\\.csv|\\.json)?)
         """
         # ComfyUI-Manager's.
         """

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
@@ -51,9 +51,12 @@ class _Pieces:
 
 
 class ResultsZip:
-    """Sends archives of people's own files."""
+    """Sends archives of people's own files; ``sent`` is told how many bytes have left."""
 
-    def __init__(self, queue: FrontendQueue, people: People, cold: ColdStorage | None = None) -> None:
+    def __init__(
+        self, queue: FrontendQueue, people: People, sent: Callable[[int], None], cold: ColdStorage | None = None
+    ) -> None:
+        self._sent = sent
         self._cold = cold
         self._queue = queue
         self._people = people
@@ -88,6 +91,7 @@ class ResultsZip:
         with contextlib.suppress(ConnectionResetError):
             while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
                 await response.write(piece)
+                self._sent(len(piece))
             await response.write_eof()
         return response
 

@@ -29,6 +29,7 @@ from ..job_queue.frontend_queue import FrontendQueue
 from ..job_queue.jobs import GIB, Policy
 from ..job_queue.keys import Keys
 from ..job_queue.ledger import Ledger
+from ..job_queue.meter import Meter
 from ..job_queue.series import Series
 from ..job_queue.store_clock import StoreClock
 from ..settings import Settings
@@ -52,7 +53,9 @@ from .job_signatures import JobSignatures
 from .joining import Joining
 from .live_board import LiveBoard
 from .lost_files import LostFiles
+from .metering import Metering, places_of
 from .metrics import Metrics
+from .moved_bytes import MovedBytes
 from .page import Page
 from .panel_files import PanelFiles
 from .people import People
@@ -111,6 +114,10 @@ class Frontend:
         self._ledger = Ledger(self._client, keys)
         series = Series(self._client, keys)
         self._sampling = Sampling(series, self._ledger, self._board)
+        self._moved = MovedBytes()
+        self._metering = Metering(
+            Meter(self._client, keys), self._moved, settings, lambda: places_of(settings, self._people, system)
+        )
         self._clock = StoreClock(self._client)
         self._metrics = Metrics(self._board, self._ledger, series, self._clock)
         self._readiness = Readiness(self._relay, self._nodes, self._people)
@@ -175,7 +182,10 @@ class Frontend:
         TemplateNeeds(self._nodes).mount()
         self._webhooks.mount()
         Steering(self._queue, self._board, self._client, self._keys, self._notes).mount()
-        ResultsZip(self._queue, self._people, self._cold.storage if self._cold is not None else None).mount()
+        self._moved.mount()
+        self._metering.mount()
+        cold = self._cold.storage if self._cold is not None else None
+        ResultsZip(self._queue, self._people, self._moved.sent_to_people, cold).mount()
         PanelFiles().mount()
         SignInRoutes(self._identity, self._activity).mount()
         AllowanceRoutes(self._allowances, self._disk).mount()
@@ -199,6 +209,7 @@ class Frontend:
             ("sweep", self._sweep_for_ever()),
             ("board", self._board.run()),
             ("sampling", self._sampling.run()),
+            ("metering", self._metering.run()),
             ("lag", self._metrics.run()),
             ("clock", self._clock.run()),
             ("readiness", self._readiness.run()),
