@@ -126,6 +126,7 @@ async def test_the_most_at_once_is_remembered(room: Room) -> None:
     await meter.read()
     for worker in workers[1:]:
         await worker.reports.leave()
+    await meter.read()
     told = await meter.read()
     assert (told.most, dict(told.here)) == (3, {"gpu-0": None})
 
