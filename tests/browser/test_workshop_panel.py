@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import statistics
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -70,7 +72,9 @@ def room(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """A workshop with one worker, an instructor and some participants."""
     base = tmp_path_factory.mktemp(f"panel-{comfyui.label}")
     env = {"COMFYUME_PRICE_HOUR": "36", "COMFYUME_LEASE": "6"}
-    with Pair(comfyui, base, env=env, worker_node_packs=[NODE_PACK]) as pair:
+    # For machines that join; none does here.
+    address = {"COMFYUME_WORKERS_REDIS_URL": "redis://worker-here:password@store.example:6379"}
+    with Pair(comfyui, base, env=env, frontend_env=address, worker_node_packs=[NODE_PACK]) as pair:
         add_users(pair, {"ines": "instructor"} | dict.fromkeys((*PEOPLE, "dora"), "participant"))
         for name in ("ines", "dora", *PEOPLE):
             script_of(pair, name).post(FIRST_VISIT_IS_OVER, True)
@@ -369,6 +373,29 @@ def test_a_worker_is_drained_and_kept_for_one_person(tab: Interface, room: Pair)
     tab.picture("kept")
     undo(tab)
     expect(owner).to_have_value("", timeout=PATIENCE)
+
+
+def test_a_further_machine_gets_a_command_with_a_link(
+    tab: Interface, room: Pair, pictures: Callable[[str], Path]
+) -> None:
+    panel(tab).get_by_text("Add a GPU machine").click()
+    press(tab, "Make a link")
+    shown = panel(tab).get_by_label("The command for the new machine")
+    expect(shown).to_have_value(re.compile(rf"^comfyume worker --join {room.frontend.url}/comfyume/join/[\w-]{{43}}$"))
+    tab.page.screenshot(path=pictures("a link for a worker"))
+    link = shown.input_value().rpartition(" ")[2]
+    # Whoever opens it in a browser does not use it up.
+    with urllib.request.urlopen(link) as reply:
+        assert "comfyume worker --join" in reply.read().decode()
+    told = json.loads(ask_as_machine(link))
+    assert told["environment"]["COMFYUME_REDIS_URL"] == "redis://worker-here:password@store.example:6379"
+
+
+def ask_as_machine(link: str) -> bytes:
+    """What a machine is told that joins."""
+    request = urllib.request.Request(link, b'{"machine": "%s"}' % (b"a" * 32), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as reply:
+        return bytes(reply.read())
 
 
 def test_a_running_job_is_seen_going_on_and_is_cancelled(tab: Interface, room: Pair) -> None:

@@ -23,10 +23,12 @@ export function nowSection(kit, scroller) {
   const setMode = () => actions.setMode(MODES[mode.selectedIndex]).then(draw);
   const mode = element("select", { ariaLabel: word("mode"), onchange: setMode }, modes);
   const workers = element("ul", { class: "cfw-cards", "aria-label": word("workers") });
+  const further = joining(kit);
   const root = make("div", "cfw-section",
     make("div", "cfm-row", pause, message.opener),
     message.form,
     workers,
+    further,
     make("div", "cfw-line", make("h3", "", word("queue")), mode),
     queue.root,
   );
@@ -52,6 +54,22 @@ export function nowSection(kit, scroller) {
   }
 
   return { root, draw, show: () => void show(), dispose: queue.dispose };
+}
+
+/**
+ * What is opened once a day is loaded then.
+ *
+ * @param {Workshop.Kit} kit
+ */
+function joining(kit) {
+  const { attempt, make, word } = kit;
+  const head = make("summary", "", word("join"));
+  const details = make("details", "cfw-card", head);
+  details.addEventListener("toggle", async () => {
+    const loaded = details.open && (await attempt(() => import("./join.mjs")));
+    details.replaceChildren(head, ...(loaded ? loaded.joinForm(kit) : []));
+  });
+  return details;
 }
 
 /** @param {Workshop.Kit} kit */

@@ -2,7 +2,7 @@
 
 import { limitsForm } from "./limits.mjs";
 import { personTools } from "./person.mjs";
-import { showSecret } from "./secret.mjs";
+import { showPassword } from "./secret.mjs";
 
 /** Milliseconds between two questions, which are asked when jobs have ended, and when people come and go. */
 const PAUSE = 5000;
@@ -39,7 +39,7 @@ export function peopleSection(kit) {
     const answer = await attempt(() => client.send("POST", "/comfyume/people", { user: name.value }));
     if (!answer) return;
     name.value = "";
-    showSecret(kit, secret, answer);
+    showPassword(kit, secret, answer);
     load();
   }
 

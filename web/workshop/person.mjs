@@ -1,7 +1,7 @@
 // What is done for one person: limits, credits, a new password.
 
 import { limitsForm } from "./limits.mjs";
-import { showSecret } from "./secret.mjs";
+import { showPassword } from "./secret.mjs";
 
 /** @type {Workshop.MakePersonTools} */
 export function personTools(kit, person, usual, changed) {
@@ -29,7 +29,7 @@ export function personTools(kit, person, usual, changed) {
     if (!(await dialog.ask({ title, text: word("password.text", { user }), action, danger: true }))) return;
     const answer = await attempt(() => client.send("POST", `${path}/password`));
     if (!answer) return;
-    showSecret(kit, secret, answer);
+    showPassword(kit, secret, answer);
   }
 
   const history = button(word("person.history"), () => kit.go("history", user));

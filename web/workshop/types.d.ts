@@ -106,7 +106,8 @@ declare namespace Workshop {
     tools: (person: Person) => HTMLElement[],
   ) => { root: HTMLElement; take(person: Person): void; draw(jobs?: { queued: number; running: number }): void };
   type MakePersonTools = (kit: Kit, person: Person, usual: Limits, changed: () => void) => HTMLElement[];
-  type ShowSecret = (kit: Kit, place: HTMLElement, told: { user: string; password: string }) => void;
+  /** `about` says what to do with the `value`, whose `name` is read out. */
+  type ShowSecret = (kit: Kit, place: HTMLElement, told: { name: string; value: string; about: string }) => void;
   /** `usual` are the limits of all; no `person` means everybody. */
   type MakeLimits = (
     kit: Kit,
