@@ -22,7 +22,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 
 from ..blobs.digest import Digest
-from ..blobs.errors import BlobMissing
+from ..blobs.errors import BlobMissing, DigestMismatch
 from ..blobs.object_store import Moved, ObjectStore, nobody
 from ..blobs.store import BlobFolder
 from .errors import BackupBusy, ContentDamaged, NewerFormat, NoBackup, SnapshotDamaged, WrongKey
@@ -201,7 +201,7 @@ class Vault:
                 digest = Digest(stored, sealed_size(size))
                 try:
                     path = self.objects.fetch(content_key(self.keys.name_of(sha256)), arriving, digest, moved)
-                except BlobMissing:
+                except (BlobMissing, DigestMismatch):
                     raise ContentDamaged(what) from None
                 stack.callback(arriving.discard, stored)
                 read = stack.enter_context(open(path, "rb")).read
