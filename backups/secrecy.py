@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 #: Bytes of a file in one chunk, and of a manifest, of which each whole chunk can be read should its end be missing.
 CHUNK = 1024 * 1024
-MANIFEST_CHUNK = 16 * 1024
+MANIFEST_CHUNK = 4 * 1024
 TAG = 16
 SALT = 16
 #: scrypt with 32 MiB and a tenth of a second: words that people choose are guessed slowly, a made up key never.

@@ -18,6 +18,10 @@ COMMANDS = {
     "workers": "give the workers a user of their own on the store, with no more rights than they need",
     "limits": "set what people may use, see what they have used, and grant credits",
     "activity": "tell who did what",
+    "backup": "take a snapshot of the workshop: files, settings, people and queue",
+    "snapshots": "list the snapshots",
+    "restore": "bring back what a snapshot holds, all of it or a part",
+    "prune": "remove old snapshots",
     "test": "pass the tests; further arguments go to pytest",
     "version": "print the versions of comfyume, Python and ComfyUI",
 }

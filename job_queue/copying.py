@@ -98,9 +98,15 @@ class Copying:
                 *(CopiedKey(name.decode(), "string", -1, value) for name, value in counters),
             ]
             live = frozenset(job_id for job_id, _ in jobs)
-            names = [name for name in names_like(self._client, self._keys, "*") if name.partition(":")[0] in PLAIN]
-            for key in self._read(names):
-                copied.append(_until(key, int(taken), live) if key.kind == "history" else key)
+            names = names_like(self._client, self._keys, "*")
+            listed = set(live)
+            for key in self._read([name for name in names if name.partition(":")[0] in PLAIN]):
+                if key.kind == "history":
+                    listed.update(key.value[::2])
+                    key = _until(key, int(taken), live)  # noqa: PLW2901
+                copied.append(key)
+            others = [name for name in names if name.startswith("job:") and name[4:].encode() not in listed]
+            copied += (key for key in self._read(others) if _has_ended(key, by_us=int(taken)))
         return Live(int(taken), live, tuple(key for key in copied if key.value))
 
     def ended(self, live: Live) -> list[Segment]:
@@ -115,12 +121,8 @@ class Copying:
     def jobs(self, segment: Segment) -> list[CopiedKey]:
         """The ended jobs of a segment; those that were forgotten meanwhile are left out."""
         with store_errors():
-            read = self._read([f"job:{job_id.decode()}" for job_id in segment.ids])
-        return [
-            CopiedKey(key.name, key.type, -1, key.value)
-            for key in read
-            if dict(zip(key.value[::2], key.value[1::2], strict=True)).get(b"state") in FINAL
-        ]
+            read = list(self._read([f"job:{job_id.decode()}" for job_id in segment.ids]))
+        return [CopiedKey(key.name, key.type, -1, key.value) for key in read if _has_ended(key)]
 
     def entries(self, live: Live) -> Iterator[tuple[Segment, CopiedKey]]:
         """The entries of the streams by then, by the hour, one piece after the other."""
@@ -183,6 +185,13 @@ def _flat(kind: bytes, value: Any) -> Any:
     if kind == b"zset":
         return [each for member, score in value for each in (member, f"{score:.17g}".encode())]
     return sorted(value) if kind == b"set" else value
+
+
+def _has_ended(key: CopiedKey, by_us: float = float("inf")) -> bool:
+    """Whether this is a job that had ended by a moment. One that was cancelled as it waited is in no history, and yet
+    its id is taken."""
+    fields = dict(zip(key.value[::2], key.value[1::2], strict=True))
+    return fields.get(b"state") in FINAL and int(fields.get(b"finished", b"0")) * 1000 <= by_us
 
 
 def _until(key: CopiedKey, taken_us: int, live: frozenset[bytes]) -> CopiedKey:

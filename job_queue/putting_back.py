@@ -127,7 +127,7 @@ class _Lifetimes:
         """Of an ended job what was left at the moment of the copy, which is not kept with the job."""
         if key.kind == "history":
             return self.history_ms
-        if key.kind != "job" or key.name.partition(":")[2] in self.live:
+        if key.kind != "job" or key.ttl >= 0 or key.name.partition(":")[2] in self.live:
             return key.ttl
         fields = dict(zip(key.value[::2], key.value[1::2], strict=True))
         age_ms = self.taken * 1000 - int(fields.get(b"finished", b"0"))
