@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..backups import restore as restoring
-from ..backups.errors import ContentDamaged, SnapshotIncomplete
+from ..backups.errors import ContentDamaged, SnapshotDamaged, SnapshotIncomplete
 from ..backups.manifest import Entry, Manifest, moment_of
 from ..backups.moments import chosen
 from ..backups.restore import Target
@@ -28,6 +28,8 @@ from .workshop import default_state
 
 #: Sources that `--only settings` means.
 SETTINGS = ("settings", "secret")
+#: What is told of the snapshots that a restore takes before it replaces something.
+BEFORE = "before a restore"
 MS_OF_DAY = 86_400_000
 
 
@@ -81,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
     workshop = backup_place.found_workshop(options)
     with backup_place.failures_told():
         vault = backup_place.opened_backup(options, workshop)
-        snapshot = chosen(options.at, vault.snapshots(), time.time())
+        snapshot = _chosen(options.at, vault)
         manifest = vault.manifest(snapshot, what_is_there=options.what_is_there)
         choice = choice_of(options, manifest, workshop)
         parts = [part.name for part in manifest.parts] if choice.group else []
@@ -99,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
                 print("Nothing was changed.")
                 return 0
             if putting and group and _in_the_way(putting.held(), group):
-                before = back_up(vault, workshop.settings, workshop.places, url, f"before a restore of {snapshot}")
+                before = back_up(vault, workshop.settings, workshop.places, url, f"{BEFORE} of {snapshot}")
                 print(f"What the store held is in the snapshot {before.id}.")
             done = restoring.restore(
                 vault, planned, backup_place.progress("Brought"), what_is_there=options.what_is_there
@@ -110,6 +112,19 @@ def run(options: argparse.Namespace) -> int:
                 back = putting.put_back(copy.keys, copy.live, copy.taken, group)
                 print(_back_in_words(group, back.queued, back.returned))
     return 0
+
+
+def _chosen(when: str, vault: Vault) -> str:
+    """The snapshot that is meant. Those that restores have taken are meant only by their names or their moments."""
+    snapshots = vault.snapshots()
+    while not when and len(snapshots) > 1:
+        try:
+            if not vault.summary(snapshots[-1]).reason.startswith(BEFORE):
+                break
+        except SnapshotDamaged:
+            break
+        snapshots.pop()
+    return chosen(when, snapshots, time.time())
 
 
 def choice_of(options: argparse.Namespace, manifest: Manifest, workshop: Workshop) -> Choice:

@@ -35,6 +35,7 @@ from .activity_notes import ActivityNotes
 from .administration import Administration
 from .allowance import AllowanceRoutes
 from .asking import Asking
+from .backups import Backups
 from .browsers import Browsers
 from .delete_files import DeleteFiles
 from .disk_use import DiskUse
@@ -102,12 +103,13 @@ class Frontend:
         )
         self._presence = Presence(self._client, keys)
         self._board = LiveBoard(self._queue, self._presence, self._relay.connected.is_set)
-        self._feeds = Feeds(self._board, self._relay.tell, self._presence.arrive)
+        self._backups = Backups(self._client, keys, settings, url, self._people, self._activity)
+        self._feeds = Feeds(self._board, self._relay.tell, self._presence.arrive, self._backups.warning)
         self._ledger = Ledger(self._client, keys)
         series = Series(self._client, keys)
         self._sampling = Sampling(series, self._ledger, self._board)
         self._clock = StoreClock(self._client)
-        self._metrics = Metrics(self._board, self._ledger, series, self._clock)
+        self._metrics = Metrics(self._board, self._ledger, series, self._clock, self._backups.last)
         self._readiness = Readiness(self._relay, self._nodes, self._people)
         self._relay.attach(self._feeds.observe, self._board.touch, self._metrics.left)
         shared = _shared(settings, system, self._people)
@@ -187,6 +189,7 @@ class Frontend:
             ("presence", self._presence.run()),
             ("webhooks", self._webhooks.run()),
             ("activity", self._activity.run()),
+            ("backups", self._backups.run()),
         ):
             self._tasks.append(asyncio.create_task(_logged(work), name=f"comfyume-{name}"))
 
