@@ -27,7 +27,7 @@ from .manifest import Entry, Manifest
 from .secrecy import sealed_size
 from .snapshot import AT_ONCE, Progress
 from .sources import ASIDE, Source, unsafe_names
-from .vault import Vault
+from .vault import LARGE, Vault
 
 #: Below a source: what has arrived and is not in its place yet.
 STAGED = ".comfyume-restore"
@@ -205,8 +205,8 @@ class _Bringing:
         for target in {id(target): target for _, _, target in wanted}.values():
             (target.root / STAGED).mkdir(parents=True, exist_ok=True, mode=0o700)
         # Large ones come in parts, several at a time, and need the disk twice: one after the other.
-        large = [each for each in wanted if each[0].sealed]
-        small = [each for each in wanted if not each[0].sealed]
+        large = [each for each in wanted if each[0].size > LARGE]
+        small = [each for each in wanted if each[0].size <= LARGE]
         with ThreadPoolExecutor(AT_ONCE, "comfyume-restore") as pool:
             try:
                 names = list(pool.map(self._one, small))

@@ -19,12 +19,13 @@ from ..blobs.digest import digest_file
 from .errors import SnapshotDamaged
 from .manifest import Entry, Manifest, PartEntry, Summary, new_id
 from .sources import Source, look
-from .vault import ABANDONED, RUNNING, SMALL, Mark, Vault
+from .vault import ABANDONED, LARGE, RUNNING, SMALL, Mark, Vault
 
 log = logging.getLogger("comfyume")
 
-#: Small files that are stored at a time: what a request waits for is the way to the bucket.
-AT_ONCE = 8
+#: Small files that are stored at a time, since what a request waits for is the way to the bucket; and of those that are
+#: sealed into a file first.
+AT_ONCE, MEDIUM_AT_ONCE = 8, 3
 #: A file that changes while it is read is read again so often.
 ATTEMPTS = 3
 #: With so many files to store it pays to ask for the names of all that is there, instead of sending some again.
@@ -146,7 +147,8 @@ class _Taking:
         self._former_parts: dict[str, PartEntry] = {}
         self._sealed: dict[str, str] = {}
         self._settled_ns = 0
-        self._one_large = threading.Lock()
+        self._medium = threading.Semaphore(MEDIUM_AT_ONCE)
+        self._large = threading.Semaphore(1)
         self.new = _New(set())
         self.problems: list[str] = []
 
@@ -223,7 +225,8 @@ class _Taking:
         return stored
 
     def _once(self, entry: Entry, path: Path) -> Entry | None:
-        if path.stat().st_size <= SMALL:
+        size = path.stat().st_size
+        if size <= SMALL:
             with open(path, "rb") as file:
                 data = file.read(SMALL + 1)
             if len(data) > SMALL:
@@ -231,7 +234,7 @@ class _Taking:
             sha256 = hashlib.sha256(data).hexdigest()
             self._store_small(data, sha256)
             return replace(entry, size=len(data), sha256=sha256)
-        with self._one_large:
+        with self._large if size > LARGE else self._medium:
             digest = digest_file(path)
             name = self._vault.keys.name_of(digest.sha256)
             sealed = self._sealed.get(digest.sha256)

@@ -31,8 +31,9 @@ from .secrecy import CHUNK, MANIFEST_CHUNK, SALT, BackupKeys, CutShort, opened, 
 
 HEAD = "backup.json"
 FORMAT = 1
-#: Up to so many bytes a content is sealed in memory and sent in one piece.
-SMALL = 4 * 1024 * 1024
+#: Up to so many bytes a content is sealed in memory and sent in one piece; one with more than the second number comes
+#: in parts, several at a time, so no other does meanwhile.
+SMALL, LARGE = 1024 * 1024, 8 * 1024 * 1024
 #: Seconds after which a mark is renewed, and after which one that was not belongs to nobody any more.
 RENEWED, ABANDONED = 120.0, 3600.0
 Work = str
