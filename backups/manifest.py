@@ -15,7 +15,7 @@ from .errors import NewerFormat
 
 FORMAT = 1
 Kind = Literal["file", "link", "folder"]
-_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}\Z")
+_ID = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}\Z")
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,15 @@ def is_id(text: str) -> bool:
 
 
 def new_id(moment: float, random: str) -> str:
-    """The name of a snapshot: its moment in UTC, and eight random digits, since two may be taken in one second."""
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(moment))}-{random}"
+    """The name of a snapshot: its moment in UTC, and eight random digits, since two machines may take one at once."""
+    seconds, thousandths = divmod(int(moment * 1000), 1000)
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(seconds))}.{thousandths:03}Z-{random}"
 
 
 def moment_of(snapshot: str) -> float:
     """When a snapshot was taken, by its name, in Unix seconds."""
-    return float(calendar.timegm(time.strptime(snapshot.partition("-")[0], "%Y%m%dT%H%M%SZ")))
+    seconds, _, thousandths = snapshot.partition("Z")[0].partition(".")
+    return calendar.timegm(time.strptime(seconds, "%Y%m%dT%H%M%S")) + int(thousandths) / 1000
 
 
 def summary_of(data: bytes) -> Summary:

@@ -86,6 +86,6 @@ ENTRIES = st.builds(
 @settings(max_examples=50)
 @given(st.lists(ENTRIES, max_size=8))
 def test_a_manifest_survives_being_written_down(entries: list[Entry]) -> None:
-    summary = Summary("20261130T140000Z-0123abcd", 1.5, "why", problems=("one",), facts={"users": 2})
+    summary = Summary("20261130T140000.000Z-0123abcd", 1.5, "why", problems=("one",), facts={"users": 2})
     manifest = Manifest(summary, {"output": "/srv/output"}, (PartEntry("store/live", "", 3, SHA),), tuple(entries))
     assert decode([encode(manifest)]) == manifest

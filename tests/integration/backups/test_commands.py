@@ -86,7 +86,7 @@ class Terminal(io.StringIO):
 
 
 def snapshot_in(output: str) -> str:
-    found = re.search(r"\d{8}T\d{6}Z-[0-9a-f]{8}", output)
+    found = re.search(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}", output)
     assert found is not None, output
     return found[0]
 
@@ -100,6 +100,14 @@ async def _worked(url: str, workshop: str) -> dict[str, Any]:
         for person in PEOPLE[:7]:
             await room.submit(user=person)
         return content(room)
+
+
+async def _submitted(url: str, workshop: str, number: int) -> None:
+    async with Room(url, workshop) as room:
+        worker = await room.worker(f"w{number}")
+        for person in PEOPLE[: number + 1]:
+            await room.submit(user=person)
+        await worker.finish(await worker.take())
 
 
 async def _content(url: str, workshop: str) -> dict[str, Any]:
@@ -185,6 +193,24 @@ def test_a_part_is_brought_back_and_the_rest_stays_as_it_is(comfyume: Run, store
     assert status == 0
     assert (elsewhere / "output/user002/0.png").read_bytes() == b"user002 0" * 50
     assert "puts back" not in output
+
+
+def test_any_of_three_points_in_time_can_be_had(comfyume: Run, store: Any, place: str, base: Path) -> None:
+    client, keys = store.client(), Keys(store.workshop)
+    points = []
+    for number in range(3):
+        client.hset(keys.users, f"user{number}", "x")
+        write(base / "user/user001/workflows/film.json", b"draft" * (number + 1))
+        write(base / f"output/user001/of-{number}.png", b"picture")
+        asyncio.run(_submitted(store.url, store.workshop, number))
+        snapshot = snapshot_in(comfyume("backup", "--base-directory", str(base))[1])
+        kept = asyncio.run(_content(store.url, store.workshop))
+        points.append((snapshot, kept, people_of(base)))
+    for snapshot, kept, people in (points[0], points[2], points[1]):
+        status, _, problem = comfyume("restore", "--base-directory", str(base), "--at", snapshot, "--yes", "--replace")
+        assert status == 0, problem
+        assert asyncio.run(_content(store.url, store.workshop)) == kept
+        assert people.items() <= people_of(base).items()
 
 
 def test_a_key_that_was_made_up_is_told_loudly_and_kept_for_its_owner_alone(

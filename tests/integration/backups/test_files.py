@@ -35,7 +35,7 @@ from comfyume.blobs.object_folder import FolderObjects
 from comfyume.blobs.object_store import ObjectStore
 from comfyume.tests.integration.backups.conftest import WORDS, Copied, files_of
 
-LARGE = 20 * 1024 * 1024
+LARGE = 9 * 1024 * 1024
 
 
 def blob_of(copied: Copied, snapshot: str, name: str) -> str:
@@ -334,7 +334,7 @@ def at(copied: Copied, moment: str) -> str:
 def test_old_snapshots_go_and_with_them_what_no_other_needs(copied: Copied) -> None:
     kept = copied.write("output/ada/kept.png", b"kept")
     gone = copied.write("output/ada/gone.png", b"gone")
-    old = at(copied, "20200101T120000Z")
+    old = at(copied, "20200101T120000.000Z")
     gone.unlink()
     new = copied.snapshot().id
     planned = pruning.plan(copied.vault, rules_of("24h=24,7d=7"), time.time())
@@ -361,7 +361,7 @@ def test_a_snapshot_and_a_clearing_up_keep_each_other_out(copied: Copied) -> Non
 
 def test_while_it_is_not_known_what_a_snapshot_needs_nothing_is_removed(copied: Copied) -> None:
     copied.write("output/ada/film.png", b"film")
-    damaged = at(copied, "20200101T120000Z")
+    damaged = at(copied, "20200101T120000.000Z")
     new = copied.snapshot().id
     copied.objects.write(f"snapshots/{damaged}.manifest", b"short")
     rules = rules_of("520w=520")
@@ -376,7 +376,7 @@ def test_lists_tell_of_a_snapshot_what_was_in_it(copied: Copied) -> None:
     summary = copied.snapshot("by hand")
     assert copied.vault.summary(summary.id) == summary
     assert {each.key for each in copied.objects.listing("")} > {HEAD}
-    empty = Manifest(Summary("20200101T120000Z-00000000", 0.0), {}, (), ())
+    empty = Manifest(Summary("20200101T120000.000Z-00000000", 0.0), {}, (), ())
     copied.vault.write_snapshot(empty)
     assert copied.vault.manifest(empty.summary.id) == empty
     assert list(empty.contents()) == []
