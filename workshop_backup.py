@@ -124,8 +124,11 @@ def opened(settings: Settings, system: Path, given: str = "") -> Vault:
     return Vault.open(objects, key.words)
 
 
-def begun(settings: Settings, system: Path, given: str = "") -> tuple[Vault, Key]:
+def begun(settings: Settings, system: Path, given: str = "", *, is_new: bool = True) -> tuple[Vault, Key]:
     """The backup, which is begun where there is none; its key is made up then, unless it is set.
+
+    Args:
+        is_new: whether it may be begun. One that was there and is not any more is on a disk that is not.
 
     Raises:
         See ``opened``.
@@ -138,7 +141,7 @@ def begun(settings: Settings, system: Path, given: str = "") -> tuple[Vault, Key
         write_once(system / KEY_FILE, new_words() + "\n", mode=0o600)
         made = key_of(settings, system)
         key = Key(made.words if made is not None else "", system / KEY_FILE)
-    return Vault.open(objects, key.words, create=True), key
+    return Vault.open(objects, key.words, create=is_new), key
 
 
 def back_up(

@@ -188,7 +188,7 @@ class Vault:
         return b"".join(self._checked(io.BytesIO(data).read, sha256, what))
 
     def fetch(self, sha256: str, size: int, stored: str, destination: Path, what: str, moved: Moved = nobody) -> None:
-        """Write a content into a file that is not there yet, on the disk when this returns.
+        """Write a content into a file, which has its name only when it is whole.
 
         Args:
             stored: SHA-256 of the sealed content where it is known; it comes in parts then, and goes on after a cut.

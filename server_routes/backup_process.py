@@ -44,7 +44,7 @@ def snapshot(asked: dict[str, Any]) -> dict[str, Any]:
     settings = Settings.model_validate(asked["settings"])
     places = Places(**{name: Path(path) for name, path in asked["places"].items()})
     try:
-        vault, key = begun(settings, places.system)
+        vault, key = begun(settings, places.system, is_new=asked["is_new"])
         summary = back_up(vault, settings, places, asked["url"], asked["reason"])
     except (BackupError, BlobError, QueueError) as error:
         return {"error": str(error)}

@@ -55,6 +55,7 @@ class BackupState:
         tried: when it was tried last.
         error: why there is none since then; empty if all is well.
         told: when instructors were told of that.
+        where: the place of the last one.
     """
 
     at: float = 0.0
@@ -62,13 +63,16 @@ class BackupState:
     error: str = ""
     told: float = 0.0
     snapshot: str = ""
+    where: str = ""
 
     @classmethod
     def read(cls, fields: Mapping[bytes, bytes]) -> BackupState:
         """From the store."""
         known = {name.decode(): value.decode() for name, value in fields.items()}
         moments = {name: float(known.get(name, 0)) for name in ("at", "tried", "told")}
-        return cls(**moments, error=known.get("error", ""), snapshot=known.get("snapshot", ""))
+        return cls(
+            **moments, error=known.get("error", ""), snapshot=known.get("snapshot", ""), where=known.get("where", "")
+        )
 
     def due(self, hours: float) -> float:
         """When the next one is due."""
@@ -136,7 +140,8 @@ class Backups:
             await self._failed(tried, told["error"])
             return
         summary = told["summary"]
-        await self._note({"at": tried, "tried": tried, "snapshot": summary["id"], "error": "", "told": 0})
+        done = {"at": tried, "tried": tried, "snapshot": summary["id"], "where": self._settings.backup}
+        await self._note({**done, "error": "", "told": 0})
         log.info("[comfyume] snapshot %s: %d files, %d new", summary["id"], summary["files"], summary["new_files"])
         if told["made"]:
             log.warning("[comfyume] %s", NEW_KEY.format(file=told["made"]))
@@ -156,6 +161,7 @@ class Backups:
             "places": {name: str(path) for name, path in vars(places).items()},
             "url": self._url,
             "reason": "by itself",
+            "is_new": self.state is None or self.state.where != self._settings.backup,
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable, str(PROGRAM), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
