@@ -166,14 +166,15 @@ class Backups:
         process = await asyncio.create_subprocess_exec(
             sys.executable, str(PROGRAM), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
-        assert process.stdin is not None  # noqa: S101 - as it was asked for
-        assert process.stdout is not None  # noqa: S101 - as it was asked for
+        stdin, stdout = process.stdin, process.stdout
         keeping = asyncio.create_task(self._keep_lock())
         try:
-            process.stdin.write(json.dumps(asked).encode() + b"\n")
-            await process.stdin.drain()
-            line = await process.stdout.readline()
-            return json.loads(line) if line else {"error": "It ended without a word; the frontend's log may tell why."}
+            if stdin is not None and stdout is not None:
+                stdin.write(json.dumps(asked).encode() + b"\n")
+                await stdin.drain()
+                if line := await stdout.readline():
+                    return dict(json.loads(line))
+            return {"error": "It ended without a word; the frontend's log may tell why."}
         except ConnectionError:
             return {"error": "It did not start; the frontend's log may tell why."}
         finally:
