@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from .backups.errors import BackupError
 from .backups.manifest import Summary
@@ -11,7 +12,9 @@ from .backups.secrecy import new_words
 from .backups.snapshot import Progress, Wanted, take
 from .backups.sources import Source
 from .backups.vault import HEAD, Vault
+from .blobs.cold_storage import ColdStorage
 from .blobs.filing import write_once
+from .blobs.store import BlobFolder
 from .job_queue.connection import connect
 from .job_queue.copying import Copying
 from .job_queue.keys import Keys
@@ -25,6 +28,8 @@ KEY_FILE = "backup-key"
 #: What is being sealed lies here, in the system folder.
 STAGING = "backup"
 TEMPLATES = Path(__file__).parent / "workflows"
+#: Records of results that lie in the bucket of jobs' files, in the system folder.
+COLD = "cold"
 #: Seconds that a store has to tell of its whole queue.
 PATIENCE = 60.0
 #: What ComfyUI has in the folder of its users' folders that is nobody's work.
@@ -51,6 +56,10 @@ class KeyMissing(BackupError):
         )
 
 
+def _no_bucket() -> NoReturn:
+    raise NoTarget
+
+
 @dataclass(frozen=True)
 class Places:
     """The folders of a workshop.
@@ -67,12 +76,18 @@ class Places:
     system: Path
     home: Path
 
+    def _cold(self) -> ColdStorage:
+        """Tells what results hold that have been brought to a bucket since; it needs no bucket for that."""
+        return ColdStorage(self.output, self.system / COLD, BlobFolder(self.system), _no_bucket)
+
     def sources(self, settings: Settings) -> list[Source]:
         """What of them belongs into a snapshot."""
         return [
             Source("input", self.input),
-            Source("output", self.output),
+            Source("output", self.output, elsewhere=self._cold().digest_of),
             Source("user", self.user, skip=NOT_THEIRS),
+            # Who restores these finds results again that lie in the bucket of jobs' files alone.
+            Source("cold", self.system / COLD),
             Source("settings", self.system, only=(FILE_NAME,)),
             Source("secret", self.home / SECRET_FILE.parent, only=(SECRET_FILE.name,)),
             Source("templates", TEMPLATES),

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..blobs.digest import digest_file
+from ..blobs.digest import Digest, digest_file
 from .errors import SnapshotDamaged
 from .manifest import Entry, Manifest, PartEntry, Summary, new_id
 from .sources import Source, look
@@ -185,6 +185,10 @@ class _Taking:
                 former = self._former.get(entry.name)
                 if entry.kind != "file":
                     known.append(entry)
+                elif (
+                    not entry.size and (stands_for := self._known_elsewhere(entry, source.elsewhere(path))) is not None
+                ):
+                    known.append(stands_for)
                 elif former is not None and self._is_as_it_was(entry, former):
                     known.append(replace(entry, sha256=former.sha256, sealed=former.sealed))
                 else:
@@ -199,6 +203,18 @@ class _Taking:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
         return sorted(known + [entry for entry in stored if entry is not None], key=lambda entry: entry.name)
+
+    def _known_elsewhere(self, entry: Entry, digest: Digest | None) -> Entry | None:
+        """A file whose content was brought to another place since a snapshot that has it; None for any other file.
+
+        One that none has is kept as the empty file that it is: its content is where it was brought.
+        """
+        if digest is None or self._vault.keys.name_of(digest.sha256) not in self.new.names:
+            return None
+        sealed = self._sealed.get(digest.sha256, "")
+        if digest.size > SMALL and not sealed:
+            return None
+        return replace(entry, size=digest.size, sha256=digest.sha256, sealed=sealed)
 
     def _is_as_it_was(self, entry: Entry, former: Entry) -> bool:
         same = (entry.size, entry.mtime_ns, entry.inode) == (former.size, former.mtime_ns, former.inode)

@@ -7,11 +7,12 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from ..blobs.digest import Digest
 from .manifest import Entry
 
 #: What restores leave beside the files, and comfyume's own: no part of a snapshot.
@@ -27,6 +28,7 @@ class Source:
         name: what the names of its files begin with.
         only: what of it, as paths in it; nothing means all.
         skip: patterns of names directly below it that are left out.
+        elsewhere: what an empty file stands for whose content was brought to another place; None for any other one.
         is_system: whether it is the machine's: its folders, links, modes and owners matter then, and a restore
             touches it only if it is told to.
     """
@@ -36,6 +38,7 @@ class Source:
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     is_system: bool = False
+    elsewhere: Callable[[Path], Digest | None] = lambda _: None
 
 
 @dataclass

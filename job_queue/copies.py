@@ -26,7 +26,7 @@ PASSING = frozenset(
             "script-file",
             "fits",
         ),
-        *("catalogues-seen", "catalogue-version", "sampled", "submits", "grant", "passed"),
+        *("catalogues-seen", "catalogue-version", "sampled", "submits", "grant", "passed", "invitation"),
         *("restoring", "backup", "backup-lock"),
     )
 )
@@ -37,7 +37,7 @@ OF_ONE_MOMENT = frozenset(["job", "allowance", "policy", "served", "reserved", "
 #: Streams, whose entries never change: they are kept by the hour.
 STREAMS = frozenset(["ledger", "activity", "series", "webhooks"])
 #: Of these it does not matter when they are read.
-PLAIN = frozenset(["users", "limits", "signing-key", "kind", "needs", "seen", "history"])
+PLAIN = frozenset(["users", "limits", "signing-key", "kind", "needs", "seen", "history", "meter", "metered"])
 #: What of it is about who people are; all else is about their jobs.
 OF_USERS = frozenset({"users", "limits"})
 #: What workers have told stays where a workshop is replaced: it is named by its content.

@@ -17,6 +17,7 @@ from comfyume.backups.manifest import Entry, Summary
 from comfyume.backups.snapshot import Part, Wanted, take
 from comfyume.backups.sources import Source
 from comfyume.backups.vault import Vault
+from comfyume.blobs.digest import Digest
 from comfyume.blobs.object_folder import FolderObjects
 from comfyume.blobs.object_store import ObjectStore
 
@@ -41,6 +42,7 @@ class Copied:
     objects: ObjectStore
     parts: Callable[[], list[Part]] = list
     extra: tuple[str, ...] = ()
+    elsewhere: Callable[[Path], Digest | None] = lambda _: None
     vault: Vault = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,7 +55,7 @@ class Copied:
     @property
     def sources(self) -> list[Source]:
         extra = [Source("system", Path("/"), only=self.extra, is_system=True)] if self.extra else []
-        return [*(Source(root.name, root) for root in self.roots), *extra]
+        return [*(Source(root.name, root, elsewhere=self.elsewhere) for root in self.roots), *extra]
 
     def write(self, name: str, data: bytes) -> Path:
         path = self.folder / name

@@ -31,8 +31,10 @@ from comfyume.backups.manifest import Entry, Manifest, Summary
 from comfyume.backups.retention import rules_of
 from comfyume.backups.snapshot import Part
 from comfyume.backups.vault import HEAD, PRUNING, RUNNING, Vault, content_key
+from comfyume.blobs.cold_storage import ColdStorage
 from comfyume.blobs.object_folder import FolderObjects
 from comfyume.blobs.object_store import ObjectStore
+from comfyume.blobs.store import BlobFolder
 from comfyume.tests.integration.backups.conftest import WORDS, Copied, files_of
 
 LARGE = 9 * 1024 * 1024
@@ -329,6 +331,48 @@ def at(copied: Copied, moment: str) -> str:
     copied.vault.remove_snapshot(snapshot)
     copied.vault.write_snapshot(replace(manifest, summary=replace(manifest.summary, id=named)))
     return named
+
+
+@pytest.mark.parametrize("size", [2_000, LARGE])
+def test_a_result_that_was_brought_to_the_bucket_meanwhile_is_kept_with_its_content(
+    copied: Copied, tmp_path: Path, size: int
+) -> None:
+    data = os.urandom(size)
+    film, empty = copied.write("output/ada/film.mp4", data), copied.write("output/ada/empty.txt", b"")
+    copied.snapshot()
+    cold = ColdStorage(
+        copied.roots[1], tmp_path / "cold", BlobFolder(tmp_path / "back"), lambda: FolderObjects(tmp_path / "bucket")
+    )
+    assert cold.put_away(film) == size
+    copied.elsewhere = cold.digest_of
+    for _ in range(2):
+        summary = copied.snapshot()
+        assert (summary.new_files, film.stat().st_size) == (0, 0)
+    film.unlink()
+    empty.unlink()
+    copied.restore(summary.id)
+    assert (film.read_bytes(), empty.read_bytes()) == (data, b"")
+
+
+def test_a_result_that_was_in_the_bucket_before_all_snapshots_is_kept_as_its_record(
+    copied: Copied, tmp_path: Path
+) -> None:
+    film = copied.write("output/ada/film.mp4", b"film")
+    cold = ColdStorage(
+        copied.roots[1],
+        copied.roots[0] / "cold",
+        BlobFolder(tmp_path / "b"),
+        lambda: FolderObjects(tmp_path / "bucket"),
+    )
+    cold.put_away(film)
+    copied.elsewhere = cold.digest_of
+    snapshot = copied.snapshot().id
+    for root in copied.roots:
+        shutil.rmtree(root)
+    copied.restore(snapshot)
+    assert film.stat().st_size == 0
+    cold.bring(film)
+    assert film.read_bytes() == b"film"
 
 
 def test_old_snapshots_go_and_with_them_what_no_other_needs(copied: Copied) -> None:
