@@ -99,6 +99,10 @@ class Settings(BaseModel):
     cache_gib: float | None = Field(None, ge=0, description=CACHE)
     bucket_key: str = Field("", repr=False, description="access key id of the bucket")
     bucket_secret: str = Field("", repr=False, description="secret access key of the bucket")
+    backup: str | None = Field(None, description="where snapshots are kept: s3://NAME/PREFIX, or a folder")
+    backup_key: str = Field("", repr=False, description="words that seal the backup; keep them elsewhere too")
+    backup_paths: Words = Field((), description="further files and folders that belong to it; between commas")
+    backup_hours: float = Field(1, gt=0, description="hours between two snapshots that the frontend takes by itself")
     queue_mode: QueueMode = Field("fair", description="who goes next")
     job_timeout: float = Field(1800, gt=0, description="seconds that a job may run")
     vram_gate: GateMode = Field("on", description="whether jobs wait for GPU memory; dry_run only tells of it")
@@ -192,6 +196,21 @@ class Settings(BaseModel):
         if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s\\]*)?", value):
             raise ValueError("write it as s3://NAME or s3://NAME/PREFIX, with the bucket's name in small letters")
         return value.rstrip("/")
+
+    @field_validator("backup")
+    @classmethod
+    def _backup_is_a_place(cls, value: str | None) -> str | None:
+        if not value or "://" not in value:
+            return value or None
+        return cls._bucket_is_an_address(value)
+
+    @field_validator("backup_paths")
+    @classmethod
+    def _paths_are_absolute(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            if not text.startswith("/") or ".." in text.split("/") or not text.strip("/"):
+                raise ValueError(f"{text!r} is no path from the root on, as /etc/wireguard")
+        return value
 
     @field_validator("currency")
     @classmethod

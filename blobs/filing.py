@@ -143,4 +143,4 @@ def is_below(path: str | os.PathLike[str], root: str | os.PathLike[str]) -> bool
         real, real_root = os.path.realpath(path), os.path.realpath(root)
     except ValueError:
         return False
-    return real == real_root or real.startswith(real_root + os.sep)
+    return real == real_root or real.startswith(os.path.join(real_root, ""))

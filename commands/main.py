@@ -21,6 +21,10 @@ COMMANDS = {
     "limits": "set what people may use, see what they have used, and grant credits",
     "cost": "tell what the workshop costs so far, and by its end",
     "activity": "tell who did what",
+    "backup": "take a snapshot of the workshop: files, settings, people and queue",
+    "snapshots": "list the snapshots",
+    "restore": "bring back what a snapshot holds, all of it or a part",
+    "prune": "remove old snapshots",
     "test": "pass the tests; further arguments go to pytest",
     "version": "print the versions of comfyume, Python and ComfyUI",
 }

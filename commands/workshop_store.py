@@ -45,7 +45,7 @@ def found_store(options: argparse.Namespace) -> Iterator[tuple[str, Settings]]:
     Raises:
         CommandError: the settings are wrong, or there is no store.
     """
-    settings = loaded_settings()
+    settings = loaded_settings(getattr(options, "system_folder", None))
     state: Path | None = options.state
     if settings.redis_url is not None and state is None:
         yield settings.redis_url, settings
@@ -54,7 +54,7 @@ def found_store(options: argparse.Namespace) -> Iterator[tuple[str, Settings]]:
     if not folder.is_dir():
         if state is not None:
             raise CommandError(f"There is no workshop in {state}.")
-        system = _system_folder()
+        system = system_folder()
         if system is None or not (system / "store").is_dir():
             raise CommandError(
                 "There is no workshop yet: start ComfyUI with comfyume once, or name the store with COMFYUME_REDIS_URL."
@@ -87,13 +87,16 @@ def run_on_store(options: argparse.Namespace, work: Callable[[redis.asyncio.Redi
     return 0
 
 
-def loaded_settings() -> Settings:
+def loaded_settings(system: Path | None = None) -> Settings:
     """The settings as ComfyUI's processes here read them, whatever the role.
+
+    Args:
+        system: ComfyUI's system folder, if it is another than usual.
 
     Raises:
         CommandError: one of them is wrong.
     """
-    system = _system_folder()
+    system = system or system_folder()
     try:
         # Mode and roles are no matter here, so a store alone must do.
         return settings_module.load(
@@ -103,6 +106,7 @@ def loaded_settings() -> Settings:
         raise CommandError(str(error)) from error
 
 
-def _system_folder() -> Path | None:
+def system_folder() -> Path | None:
+    """Where comfyume keeps its own things, in the ComfyUI that is found; None where there is none."""
     comfyui = find_folder()
     return comfyui.folder / SYSTEM_FOLDER if comfyui is not None else None

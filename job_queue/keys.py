@@ -168,3 +168,22 @@ class Keys:
     def browser(self, client: str) -> str:
         """The user to whom a browser's client id belongs."""
         return f"{self.prefix}browser:{client}"
+
+    @property
+    def backup(self) -> str:
+        """Hash with how the last snapshot went."""
+        return f"{self.prefix}backup"
+
+    @property
+    def backup_lock(self) -> str:
+        """Key that is there while a snapshot is taken."""
+        return f"{self.prefix}backup-lock"
+
+    def restoring(self, name: str) -> str:
+        """A key of a copy that is about to take the workshop's place."""
+        return f"{self.prefix}restoring:{name}"
+
+
+def named(keys: Keys, name: str) -> str:
+    """The key of this name, whatever it is: for copies of a workshop, which know its keys by their names alone."""
+    return f"{keys.prefix}{name}"

@@ -28,6 +28,8 @@ from .problems import problem
 Topic = Literal["jobs", "workshop"]
 TOPICS: tuple[Topic, ...] = get_args(Topic)
 PATH = "/comfyume/feeds"
+#: To whom a message is, that is not to everybody.
+INSTRUCTORS = "instructors"
 #: Messages that wait for a script; one that reads more slowly is told no more.
 MOST_WAITING = 1_000
 #: Seconds without a message after which a script is told that there is none.
@@ -56,9 +58,17 @@ class Feeds:
     Args:
         tell: sends a text to a socket by its client id, in its turn.
         arrived: hears that somebody's page has opened.
+        warning: what an instructor is told who begins to look at the workshop; None for nothing.
     """
 
-    def __init__(self, board: LiveBoard, tell: Callable[[str, bytes], None], arrived: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        board: LiveBoard,
+        tell: Callable[[str, bytes], None],
+        arrived: Callable[[], None],
+        warning: Callable[[], Row | None] = lambda: None,
+    ) -> None:
+        self._warning = warning
         self._board = board
         self._arrived = arrived
         board.attach(self.changed, self.attention)
@@ -66,6 +76,7 @@ class Feeds:
         self._feeds: dict[Topic, dict[str, _Feed]] = {"jobs": {}, "workshop": {}}
         self._rows = Rows()
         self._revision = 0
+        self._users: dict[str, User] = {}
 
     def mount(self) -> None:
         """Add the routes."""
@@ -123,6 +134,8 @@ class Feeds:
         rows = await self._board.look()
         self._feeds[topic][name] = feed
         if topic == "workshop":
+            if (warning := self._warning()) is not None:
+                feed.tell(_message("comfyume.message", warning))
             return rows.for_instructor(self._revision)
         own = rows.for_person(feed.user)
         feed.last = _timeless(own)
@@ -131,10 +144,12 @@ class Feeds:
     def observe(self, message: Batch | Notice) -> None:
         """Take note of a message of the events' channel."""
         if isinstance(message, Notice) and message.kind == "message":
-            self._say("comfyume.message", message.data["message"])
+            told = dict(message.data["message"])
+            is_for_instructors = told.pop("to", "") == INSTRUCTORS
+            self._say("comfyume.message", told, may=self._is_instructor if is_for_instructors else None)
         elif isinstance(message, Notice) and message.kind == "cancelled":
             told = dict(message.data["cancelled"])
-            self._say("comfyume.cancelled", told, user=told.pop("user"))
+            self._say("comfyume.cancelled", told, may=told.pop("user").__eq__)
         else:
             self._board.observe(message)
 
@@ -156,15 +171,20 @@ class Feeds:
                 feed.last = last
                 feed.tell(_message("comfyume.jobs", own))
 
-    def _say(self, event: str, data: Row, user: str | None = None) -> None:
-        """Bring what an instructor says or has done to every page, or to those of one person."""
+    def _say(self, event: str, data: Row, may: Callable[[str], bool] | None = None) -> None:
+        """Bring what an instructor says or has done to every page, or to those of the people who may hear it."""
         message = _message(event, data)
         for client in sockets.connected():
-            if user is None or sockets.user_of(client) == user:
+            user = sockets.user_of(client)
+            if may is None or (user is not None and may(user)):
                 self._tell(client, message)
+
+    def _is_instructor(self, user: str) -> bool:
+        return user == LOCAL_USER if not self._users else user in self._users and self._users[user].is_instructor
 
     def look_who_may(self, users: dict[str, User]) -> None:
         """Users have changed: who is no instructor any more is told no more of the workshop."""
+        self._users = users
         for name, feed in list(self._feeds["workshop"].items()):
             is_local = feed.user == LOCAL_USER and not users
             if not is_local and not (feed.user in users and users[feed.user].is_instructor):

@@ -98,9 +98,16 @@ def _known(word: str, words: Sequence[str]) -> str:
     return word if word in words else "other"
 
 
-def families(rows: Rows, totals: Totals) -> Iterator[Metric]:
-    """All figures: those of this moment by the board, and those that grow."""
+def families(rows: Rows, totals: Totals, backup: float | None = None) -> Iterator[Metric]:
+    """All figures: those of this moment by the board, and those that grow.
+
+    Args:
+        backup: when the last snapshot was taken, in Unix seconds; None where none are.
+    """
     yield from _of_queue(rows)
+    if backup is not None:
+        text = "When the last snapshot of the workshop was taken, in Unix seconds; 0 for never."
+        yield GaugeMetricFamily("comfyume_backup_last_success_timestamp_seconds", text, backup)
     yield _histogram("queue_depth", "Queued jobs, as sampled every 15 seconds.", {(): totals.depths})
     yield from _of_jobs(totals)
     yield from _of_workers(rows)

@@ -10,7 +10,7 @@ late this frontend's event loop is, through which every event and every request 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, exposition
@@ -39,7 +39,15 @@ OPENMETRICS = "application/openmetrics-text"
 class Metrics:
     """Counts what has ended since it was asked last, and looks at what is so now."""
 
-    def __init__(self, board: LiveBoard, ledger: Ledger, series: Series, clock: StoreClock) -> None:
+    def __init__(
+        self,
+        board: LiveBoard,
+        ledger: Ledger,
+        series: Series,
+        clock: StoreClock,
+        backup: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        self._backup = backup
         self._clock = clock
         self._board = board
         self._ledger = ledger
@@ -73,7 +81,7 @@ class Metrics:
             await self._count_samples()
             await self._count_ended()
         registry = CollectorRegistry()
-        registry.register(_Told(families(await self._board.look(), self._totals)))
+        registry.register(_Told(families(await self._board.look(), self._totals, self._backup())))
         if OPENMETRICS in request.headers.get("Accept", ""):
             body: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
             content_type = openmetrics.CONTENT_TYPE_LATEST

@@ -38,6 +38,7 @@ from .activity_notes import ActivityNotes
 from .administration import Administration
 from .allowance import AllowanceRoutes
 from .asking import Asking
+from .backups import Backups
 from .browsers import Browsers
 from .cold_files import ColdFiles
 from .delete_files import DeleteFiles
@@ -110,7 +111,8 @@ class Frontend:
         )
         self._presence = Presence(self._client, keys)
         self._board = LiveBoard(self._queue, self._presence, self._relay.connected.is_set)
-        self._feeds = Feeds(self._board, self._relay.tell, self._presence.arrive)
+        self._backups = Backups(self._client, keys, settings, url, self._people, self._activity)
+        self._feeds = Feeds(self._board, self._relay.tell, self._presence.arrive, self._backups.warning)
         self._ledger = Ledger(self._client, keys)
         series = Series(self._client, keys)
         self._sampling = Sampling(series, self._ledger, self._board)
@@ -119,7 +121,7 @@ class Frontend:
             Meter(self._client, keys), self._moved, settings, lambda: places_of(settings, self._people, system)
         )
         self._clock = StoreClock(self._client)
-        self._metrics = Metrics(self._board, self._ledger, series, self._clock)
+        self._metrics = Metrics(self._board, self._ledger, series, self._clock, self._backups.last)
         self._readiness = Readiness(self._relay, self._nodes, self._people)
         self._relay.attach(self._feeds.observe, self._board.touch, self._metrics.left)
         arriving = BlobFolder(system / "arriving")
@@ -216,6 +218,7 @@ class Frontend:
             ("presence", self._presence.run()),
             ("webhooks", self._webhooks.run()),
             ("activity", self._activity.run()),
+            ("backups", self._backups.run()),
             *([("bucket", self._bucket.run())] if self._bucket is not None else []),
             *([("cold files", self._cold.run())] if self._cold is not None else []),
         ):

@@ -22,7 +22,7 @@ EVERY_FILE = [*SCRIPTS, *INCLUDES]
 ALLOWED = {"DEL", "EXISTS", "EXPIRE", "PERSIST", "PEXPIRE", "TTL", "GET", "INCR", "SET", "RPUSH", "LTRIM"}
 ALLOWED |= {"HDEL", "HGET", "HGETALL", "LRANGE", "HEXISTS", "HMGET", "HSET", "SADD", "SDIFF", "SMEMBERS", "SREM"}
 ALLOWED |= {"ZADD", "ZCARD", "ZDIFF", "ZINTER", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE", "ZSCORE"}
-ALLOWED |= {"PUBLISH", "TIME", "HINCRBY", "HKEYS", "PTTL", "XADD", "SISMEMBER", "ZREMRANGEBYRANK"}
+ALLOWED |= {"PUBLISH", "TIME", "HINCRBY", "HKEYS", "PTTL", "XADD", "SISMEMBER", "ZREMRANGEBYRANK", "RENAME"}
 #: Options of those commands that came after 6.2.
 TOO_NEW = re.compile(r"'(?:PX|EX|NX|XX|GT|LT)AT?'")
 CALL = re.compile(r"redis\.p?call\('([A-Za-z]+)'((?:[^()]|\([^()]*\))*)")
@@ -33,7 +33,7 @@ SCRIPTS_ONLY |= {"meter", "metered"}
 SCRIPTS_ONLY |= {"heads", "order", "passed", "grace", "swept", "orphans", "allowance", "grant", "lost", "ended"}
 PYTHON_ONLY = {"catalogues-seen", "replies", "script-file"}
 PYTHON_ONLY |= {"users", "session", "sessions-of", "failures", "browser", "activity", "signing-key"}
-PYTHON_ONLY |= {"series", "sampled", "seen"}
+PYTHON_ONLY |= {"series", "sampled", "seen", "backup", "backup-lock", "invitation"}
 
 
 def name(path: Path) -> str:

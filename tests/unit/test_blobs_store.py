@@ -145,3 +145,9 @@ def test_a_writer_in_another_process_is_respected(folder):
     assert again is not None
     again.close(remove=True)
     assert folder.partial_length(DIGEST.sha256) == 0
+
+
+def test_whatever_is_there_is_below_the_root_of_the_machine(tmp_path):
+    assert filing.is_below(tmp_path, "/")
+    assert not filing.is_below(tmp_path, tmp_path / "folder")
+    assert not filing.is_below(f"{tmp_path}-beside", tmp_path)

@@ -31,6 +31,8 @@ DEFAULTS_IN_WORDS = {
     "cache_gib": "all of them",
     "bucket_key": "found by boto3",
     "bucket_secret": "found by boto3",
+    "backup": "none",
+    "backup_key": "made up by the first backup",
 }
 MEANINGS = {"mode": "what this ComfyUI is"}
 
@@ -52,6 +54,7 @@ def test_what_people_are_told_has_every_setting_and_no_secret():
         secret="canary",
         bucket_key="canary",
         bucket_secret="canary",
+        backup_key="canary",
         redis_url="rediss://canary:canary@store:6380/2?password=canary",
         frontend_url="https://canary:canary@workshop.example.org/",
         hosts=("workshop.example.org",),
@@ -60,7 +63,12 @@ def test_what_people_are_told_has_every_setting_and_no_secret():
     assert "canary" not in json.dumps(told)
     assert (told["redis_url"], told["frontend_url"]) == ("rediss://store:6380/2", "https://workshop.example.org")
     assert (told["lease"], told["shared_folder"], told["hosts"]) == (30, None, ["workshop.example.org"])
-    assert settings.Settings.model_fields.keys() - told.keys() == {"secret", "bucket_key", "bucket_secret"}
+    assert settings.Settings.model_fields.keys() - told.keys() == {
+        "secret",
+        "bucket_key",
+        "bucket_secret",
+        "backup_key",
+    }
 
 
 @pytest.mark.parametrize("name", ["secret", "api_key", "hub_token", "password_of_all", "Hidden"])
@@ -101,6 +109,8 @@ def test_a_role_without_a_store_is_told_which_setting_is_missing(mode):
         ("FRONTEND_URL", "frontend:8188", "http://HOST:PORT"),
         ("SHARED_FOLDER", "/no/such/folder", "create or mount it"),
         ("LEASE", "soon", "number"),
+        ("BACKUP", "http://bucket", "s3://NAME"),
+        ("BACKUP_PATHS", "/etc/ssh,../secrets", "no path from the root on"),
         ("HISTORY_DAYS", "-1", "greater than 0"),
         ("HISTORY_SIZE", "0", "greater than or equal to 1"),
         ("WORKSHOP_ENDS", "tomorrow", "as in 2026-12-03 18:00"),

@@ -1,0 +1,219 @@
+"""Takes a snapshot of the workshop each hour, where a place for them is set, and tells instructors if that fails.
+
+Any frontend may do it; the store lets one of them do it each time. How it went is in the store, so all tell the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis.asyncio
+
+from ..accounts.activity import ActivityLog
+from ..comfyui_seams import folders, user_files
+from ..job_queue.connection import store_errors
+from ..job_queue.errors import QueueError
+from ..job_queue.keys import Keys
+from ..settings import Settings
+from ..workshop_backup import Places
+from .feeds import INSTRUCTORS
+from .identity import LOCAL_USER
+from .people import People
+
+log = logging.getLogger("comfyume")
+
+PROGRAM = Path(__file__).with_name("backup_process.py")
+#: Seconds between two looks whether a snapshot is due, and for which one that is taken keeps others from it unless it
+#: goes on.
+LOOK, LOCK = 15.0, 60.0
+#: Seconds after which one that failed is tried again, and between two words about it.
+AGAIN, TOLD = 600.0, 3600.0
+#: Who did it, in the activity log and in messages.
+WHO = "backup"
+NEW_KEY = (
+    "The backup has begun. A key was made up for it, which is in {file} on the frontend's machine: COPY IT TO ANOTHER "
+    "PLACE NOW. Should that machine be lost, nothing can be restored without it."
+)
+
+
+@dataclass(frozen=True)
+class BackupState:
+    """How the last snapshot went. Moments are Unix seconds, 0 for never.
+
+    Attributes:
+        at: when the last one was taken that there is.
+        tried: when it was tried last.
+        error: why there is none since then; empty if all is well.
+        told: when instructors were told of that.
+        where: the place of the last one.
+    """
+
+    at: float = 0.0
+    tried: float = 0.0
+    error: str = ""
+    told: float = 0.0
+    snapshot: str = ""
+    where: str = ""
+
+    @classmethod
+    def read(cls, fields: Mapping[bytes, bytes]) -> BackupState:
+        """From the store."""
+        known = {name.decode(): value.decode() for name, value in fields.items()}
+        moments = {name: float(known.get(name, 0)) for name in ("at", "tried", "told")}
+        return cls(
+            **moments, error=known.get("error", ""), snapshot=known.get("snapshot", ""), where=known.get("where", "")
+        )
+
+    def due(self, hours: float) -> float:
+        """When the next one is due."""
+        return self.tried + (min(AGAIN, hours * 3600) if self.error else hours * 3600)
+
+
+class Backups:
+    """Takes snapshots, until cancelled."""
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        keys: Keys,
+        settings: Settings,
+        url: str,
+        people: People,
+        activity: ActivityLog,
+    ) -> None:
+        self._client: Any = client
+        self._keys = keys
+        self._settings = settings
+        self._url = url
+        self._people = people
+        self._activity = activity
+        #: How the last one went, as far as this frontend knows; None where no place is set.
+        self.state: BackupState | None = BackupState() if settings.backup else None
+
+    async def run(self) -> None:
+        """Look whether one is due, until cancelled."""
+        while self._settings.backup:
+            try:
+                self.state = await self._read()
+                if time.time() >= self.state.due(self._settings.backup_hours) and await self._may():
+                    await self._take()
+            except QueueError as error:
+                log.debug("no backup: %s", error)
+            await asyncio.sleep(min(LOOK, self._settings.backup_hours * 3600 / 4))
+
+    def last(self) -> float | None:
+        """When the last snapshot was taken, in Unix seconds; None where no place is set."""
+        return self.state.at if self.state is not None else None
+
+    def warning(self) -> dict[str, Any] | None:
+        """What an instructor who opens the panel is told; None while all is well."""
+        if self.state is None or not self.state.error:
+            return None
+        return _notice(_message(self.state))
+
+    async def _read(self) -> BackupState:
+        with store_errors():
+            return BackupState.read(await self._client.hgetall(self._keys.backup))
+
+    async def _may(self) -> bool:
+        with store_errors():
+            return bool(await self._client.set(self._keys.backup_lock, b"1", nx=True, ex=int(LOCK)))
+
+    async def _take(self) -> None:
+        tried = time.time()
+        try:
+            told = await self._run_program()
+        finally:
+            with contextlib.suppress(QueueError), store_errors():
+                await self._client.delete(self._keys.backup_lock)
+        if "error" in told:
+            await self._failed(tried, told["error"])
+            return
+        summary = told["summary"]
+        done = {"at": tried, "tried": tried, "snapshot": summary["id"], "where": self._settings.backup}
+        await self._note({**done, "error": "", "told": 0})
+        log.info("[comfyume] snapshot %s: %d files, %d new", summary["id"], summary["files"], summary["new_files"])
+        if told["made"]:
+            log.warning("[comfyume] %s", NEW_KEY.format(file=told["made"]))
+            await self._tell({"text": NEW_KEY.format(file=told["made"])})
+        for problem in summary["problems"]:
+            log.warning("[comfyume] not in the snapshot: %s", problem)
+
+    async def _run_program(self) -> dict[str, Any]:
+        """Take a snapshot in a process of its own; what it tells."""
+        settings = self._settings.model_dump(mode="json", exclude_unset=True)
+        own = self._people.folders_of(LOCAL_USER)
+        system = folders.system_folder()
+        user = user_files.folder_of(user_files.OWN_USER)
+        places = Places(own.input, own.output, Path(user).parent if user else system.parent, system, Path.home())
+        asked = {
+            "settings": settings,
+            "places": {name: str(path) for name, path in vars(places).items()},
+            "url": self._url,
+            "reason": "by itself",
+            "is_new": self.state is None or self.state.where != self._settings.backup,
+        }
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, str(PROGRAM), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        stdin, stdout = process.stdin, process.stdout
+        keeping = asyncio.create_task(self._keep_lock())
+        try:
+            if stdin is not None and stdout is not None:
+                stdin.write(json.dumps(asked).encode() + b"\n")
+                await stdin.drain()
+                if line := await stdout.readline():
+                    return dict(json.loads(line))
+            return {"error": "It ended without a word; the frontend's log may tell why."}
+        except ConnectionError:
+            return {"error": "It did not start; the frontend's log may tell why."}
+        finally:
+            keeping.cancel()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def _keep_lock(self) -> None:
+        while True:
+            await asyncio.sleep(LOCK / 3)
+            with contextlib.suppress(QueueError), store_errors():
+                await self._client.expire(self._keys.backup_lock, int(LOCK))
+
+    async def _failed(self, tried: float, error: str) -> None:
+        log.error("[comfyume] no snapshot was taken: %s", error)
+        former = self.state or BackupState()
+        is_news = tried - former.told >= TOLD or error != former.error
+        await self._note({"tried": tried, "error": error, "told": tried if is_news else former.told})
+        if is_news and self.state is not None:
+            self._activity.note(WHO, "backup failed", error=error)
+            await self._tell(_message(self.state))
+
+    async def _note(self, fields: Mapping[str, Any]) -> None:
+        with store_errors():
+            await self._client.hset(self._keys.backup, mapping=dict(fields))
+        self.state = await self._read()
+
+    async def _tell(self, message: Mapping[str, Any]) -> None:
+        notice = {**_notice(message), "to": INSTRUCTORS}
+        with store_errors():
+            await self._client.publish(self._keys.events_channel, json.dumps({"message": notice}) + "\n")
+
+
+def _notice(message: Mapping[str, Any]) -> dict[str, Any]:
+    return {"from": WHO, "at": time.time(), "id": uuid.uuid4().hex, **message}
+
+
+def _message(state: BackupState) -> dict[str, Any]:
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(state.at)) if state.at else ""
+    last = f"The last snapshot is of {since}." if since else "There is no snapshot yet."
+    return {"text": f"The workshop could not be backed up. {state.error} {last}"}
