@@ -32,6 +32,7 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 Mode = Literal["standalone", "frontend", "worker", "off"]
 QueueMode = Literal["fifo", "round_robin", "fair"]
 GateMode = Literal["on", "dry_run", "off"]
+PullMode = Literal["none", "templates"]
 
 
 def _split(separator: str) -> BeforeValidator:
@@ -53,7 +54,9 @@ class SettingsError(Exception):
 
 #: Names of settings that nobody is told the value of.
 SECRET_NAME = re.compile("secret|password|token|(?:^|_)key(?:_|$)")
-#: Too long for its line.
+#: Too long for their lines.
+MODELS = "where models are found, as in `/mnt/models; s3://NAME/PREFIX`; between semicolons"
+MODELS_HOSTS = "further hosts from which models may be fetched, also in a private network; between commas"
 ROUTES = "who may use routes of node packs, as in `participant GET /pack/route`; between semicolons"
 
 
@@ -75,6 +78,11 @@ class Settings(BaseModel):
     bucket_path_style: bool = Field(False, description="whether the bucket's name stands in the path of its address")
     bucket_key: str = Field("", repr=False, description="access key id of the bucket")
     bucket_secret: str = Field("", repr=False, description="secret access key of the bucket")
+    models: Lines = Field((), description=MODELS)
+    models_hosts: Words = Field((), description=MODELS_HOSTS)
+    models_pickles: bool = Field(False, description="whether models may come that are no safetensors files")
+    hf_token: str = Field("", repr=False, description="token of Hugging Face, if `HF_TOKEN` does not tell it")
+    pull_models: PullMode = Field("none", description="models that a worker fetches as it starts")
     queue_mode: QueueMode = Field("fair", description="who goes next")
     job_timeout: float = Field(1800, gt=0, description="seconds that a job may run")
     vram_gate: GateMode = Field("on", description="whether jobs wait for GPU memory; dry_run only tells of it")
@@ -160,6 +168,17 @@ class Settings(BaseModel):
         if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s\\]*)?", value):
             raise ValueError("write it as s3://NAME or s3://NAME/PREFIX, with the bucket's name in small letters")
         return value.rstrip("/")
+
+    @field_validator("models")
+    @classmethod
+    def _models_are_in_places(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for place in value:
+            is_bucket = re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s\\]*)?", place)
+            if not is_bucket and (urlsplit(place).scheme or not place.startswith(("/", "~"))):
+                raise ValueError(
+                    f"{place!r} is no place: write folders as /mnt/models, and buckets as s3://NAME/PREFIX"
+                )
+        return tuple(place.rstrip("/") for place in value)
 
     @field_validator("user")
     @classmethod

@@ -17,6 +17,7 @@ COMMANDS = {
     "users": "add, list and remove the people of a workshop, and change their passwords",
     "workers": "give the workers a user of their own on the store, with no more rights than they need",
     "limits": "set what people may use, see what they have used, and grant credits",
+    "models": "tell which models the workshop needs, bring them here, keep them in a bucket, and check them",
     "activity": "tell who did what",
     "test": "pass the tests; further arguments go to pytest",
     "version": "print the versions of comfyume, Python and ComfyUI",

@@ -50,6 +50,10 @@ class SourceFailed(ModelError):
         super().__init__(f"Fetching {url} failed: {reason}. {advice}")
 
 
+class SourceUnreachable(SourceFailed):
+    """A source does not answer, or the connection to it broke."""
+
+
 class Gated(ModelError):
     """A source gives the model only to who has accepted its conditions; ``page`` is where."""
 
@@ -71,7 +75,17 @@ class NoSource(ModelError):
     def __init__(self, folder: str, name: str) -> None:
         super().__init__(
             f"Nobody says where to get {f'{folder}/{name}' if folder else name}. Put it into a place of "
-            "COMFYUME_MODELS (`comfyume models push` on a machine that has it), or write its address into the node of the workflow."
+            "COMFYUME_MODELS (`comfyume models push` on a machine that has it), or write its address into the "
+            "workflow's node."
+        )
+
+
+class NotAsked(ModelError):
+    """A model that only its source has, which may not be asked."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        super().__init__(
+            f"{folder}/{name} is in no place of COMFYUME_MODELS, and its source was not asked (--offline)."
         )
 
 
@@ -101,6 +115,16 @@ class Damaged(ModelError):
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(f"{where} is damaged: {problem}. Get it again.")
         self.problem = problem
+
+
+class Changed(ModelError):
+    """A model of this machine is not what it was when it came, or when it was pushed last."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} has changed since it was noted what it has. If that was meant, push it with --replace; "
+            "else delete it and pull it again."
+        )
 
 
 class NoRoom(ModelError):

@@ -28,6 +28,7 @@ DEFAULTS_IN_WORDS = {
     "bucket_region": "told by the endpoint, or by boto3's own settings",
     "bucket_key": "found by boto3",
     "bucket_secret": "found by boto3",
+    "hf_token": "`HF_TOKEN`",
 }
 MEANINGS = {"mode": "what this ComfyUI is"}
 
@@ -49,6 +50,7 @@ def test_what_people_are_told_has_every_setting_and_no_secret():
         secret="canary",
         bucket_key="canary",
         bucket_secret="canary",
+        hf_token="canary",
         redis_url="rediss://canary:canary@store:6380/2?password=canary",
         frontend_url="https://canary:canary@workshop.example.org/",
         hosts=("workshop.example.org",),
@@ -57,7 +59,7 @@ def test_what_people_are_told_has_every_setting_and_no_secret():
     assert "canary" not in json.dumps(told)
     assert (told["redis_url"], told["frontend_url"]) == ("rediss://store:6380/2", "https://workshop.example.org")
     assert (told["lease"], told["shared_folder"], told["hosts"]) == (30, None, ["workshop.example.org"])
-    assert settings.Settings.model_fields.keys() - told.keys() == {"secret", "bucket_key", "bucket_secret"}
+    assert settings.Settings.model_fields.keys() - told.keys() == {"secret", "bucket_key", "bucket_secret", "hf_token"}
 
 
 @pytest.mark.parametrize("name", ["secret", "api_key", "hub_token", "password_of_all", "Hidden"])
