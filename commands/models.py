@@ -13,7 +13,7 @@ from ..model_places import places_of, rules_of, vault_at
 from ..model_vault.errors import ModelError
 from ..model_vault.here import LocalModels
 from ..model_vault.locating import Located, Locator
-from ..model_vault.needs import Need, Plan, Workflow, plan, read_workflows
+from ..model_vault.needs import Plan, Workflow, plan, read_workflows
 from ..model_vault.places import Place
 from ..model_vault.prune import too_much_here, unneeded
 from ..model_vault.pull import AT_ONCE, Pull, Report
@@ -143,18 +143,6 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError(str(error)) from error
 
 
-async def _planned(workflows: Sequence[Workflow], problems: list[str], locator: Locator) -> tuple[Plan, list[Located]]:
-    """What is needed and where it is, in the order of need."""
-    first = plan(workflows, problems=problems)
-    located = {each.need.key: each for each in await locator.locate(first.needs)}
-
-    def to_come(need: Need) -> int | None:
-        return 0 if located[need.key].is_here else located[need.key].size
-
-    ordered = plan(workflows, to_come, problems)
-    return ordered, [located[need.key] for need in ordered.needs]
-
-
 def _plan(desk: Desk) -> int:
     options = desk.options
     workflows, problems = desk.workflows(with_people=not options.no_people)
@@ -163,7 +151,7 @@ def _plan(desk: Desk) -> int:
         async with Sources(rules_of(desk.settings)) as sources:
             asked = None if options.offline else sources
             locator = Locator(desk.here, desk.places, asked, allow_pickles=desk.settings.models_pickles)
-            return await _planned(workflows, problems, locator)
+            return await locator.planned(workflows, problems)
 
     made, located = asyncio.run(look())
     models_told.tell_plan(made, located, as_json=options.json)
@@ -179,7 +167,7 @@ def _pull(desk: Desk) -> int:
         async with Sources(rules_of(desk.settings)) as sources:
             asked = None if options.offline else sources
             locator = Locator(desk.here, desk.places, asked, allow_pickles=desk.allow_pickles, replace=options.replace)
-            made, located = await _planned(workflows, problems, locator)
+            made, located = await locator.planned(workflows, problems)
             models_told.tell_problems(made)
             pull = Pull(desk.here, asked, watch=Progress(), at_once=at_once, replace=options.replace)
             return await pull.run(located)

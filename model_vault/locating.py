@@ -10,7 +10,7 @@ from ..blobs.errors import BlobError
 from .errors import ModelError, NoSource, NotAsked, OtherFileHere
 from .here import LocalModels
 from .names import check_kind
-from .needs import Need
+from .needs import Need, Plan, Workflow, plan
 from .places import Offer, Place
 from .sources import SourceFile, Sources
 
@@ -68,6 +68,17 @@ class Locator:
                 return await self._one(need)
 
         return await asyncio.gather(*map(one, needs))
+
+    async def planned(self, workflows: Sequence[Workflow], problems: Sequence[str] = ()) -> tuple[Plan, list[Located]]:
+        """What these workflows need and where each is, in the order of need."""
+        first = plan(workflows, problems=problems)
+        located = {each.need.key: each for each in await self.locate(first.needs)}
+
+        def to_come(need: Need) -> int | None:
+            return 0 if located[need.key].is_here else located[need.key].size
+
+        ordered = plan(workflows, to_come, problems)
+        return ordered, [located[need.key] for need in ordered.needs]
 
     async def _one(self, need: Need) -> Located:
         problems: list[str] = []
