@@ -220,6 +220,8 @@ def _prune(desk: Desk) -> int:
     options = desk.options
     workflows, _ = desk.workflows(with_people=True)
     made = plan(workflows)
+    theirs = sum(not each.trusted for each in workflows)
+    print(f"{len(workflows) - theirs} templates and {theirs} workflows of people on this machine say what is needed.")
     needed = {need.key for need in (*made.needs, *made.nowhere)}
     if options.at:
         vault = vault_at(desk.settings, options.at)

@@ -116,16 +116,29 @@ class LocalModels:
             OtherFileHere: another file has the name, and may not be replaced.
             BlobMissing: it has not arrived.
         """
-        checked(folder, name)
         source = self.staging.path(digest.sha256)
         if source is None:
             raise BlobMissing(digest.sha256)
+        final = self._give_name(source, Known(digest, url, state_of(source)), folder, name, replace=replace)
+        self.staging.discard(digest.sha256)
+        return final
+
+    def place_again(self, path: Path, folder: str, name: str, *, replace: bool = False) -> Path:
+        """Give a model that was placed just now another name too. Raises `OtherFileHere`."""
+        former = path.relative_to(self.root)
+        known = self.known(former.parts[0], Path(*former.parts[1:]).as_posix())
+        if known is None:
+            raise BlobMissing(name)
+        return self._give_name(path, known, folder, name, replace=replace)
+
+    def _give_name(self, source: Path, known: Known, folder: str, name: str, *, replace: bool) -> Path:
+        checked(folder, name)
         final = self.path(folder, name) or self.root / folder / name
-        if final.exists() and not replace and digest_file(final) != digest:
-            raise OtherFileHere(final, "another content", digest.sha256)
+        if final.exists() and not replace and digest_file(final) != known.digest:
+            raise OtherFileHere(final, "another content", known.digest.sha256)
         final.parent.mkdir(parents=True, exist_ok=True)
         # First the note: without its file it does no harm, and a file without a note would be trusted less.
-        self.note(folder, name, Known(digest, url, state_of(source)))
+        self.note(folder, name, known)
         if replace and final.exists():
             beside = final.with_name(f".{final.name}.partial")
             beside.unlink(missing_ok=True)
@@ -133,7 +146,6 @@ class LocalModels:
             os.replace(beside, final)
         elif not final.exists():
             link_or_copy(source, final)
-        self.staging.discard(digest.sha256)
         return final
 
     def remove(self, folder: str, name: str) -> None:

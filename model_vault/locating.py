@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..blobs.errors import BlobError
-from .errors import ModelError, NoSource, NotAsked, OtherFileHere
+from .errors import Damaged, ModelError, NoSource, NotAsked, OtherFileHere
 from .here import LocalModels
-from .names import check_kind
+from .names import SAFETENSORS, check_kind
 from .needs import Need, Plan, Workflow, plan
 from .places import Offer, Place
+from .safetensors_file import check_whole
 from .sources import SourceFile, Sources
 
 _AT_ONCE = 8
@@ -90,10 +92,11 @@ class Locator:
             wanted = places[0][1].size if places else known.digest.size if known else size
             if size == wanted:
                 sha256 = known.digest.sha256 if known else need.sha256 or (places[0][1].sha256 if places else "")
-                return Located(need, True, size, sha256, places)
-            if not self.replace:
-                problem = OtherFileHere(path, f"{size:,} bytes", f"{wanted:,} bytes")
-                return Located(need, True, size, "", places, problems=(str(problem),))
+                problem: ModelError | None = await asyncio.to_thread(_damage, path)
+            else:
+                sha256, problem = "", OtherFileHere(path, f"{size:,} bytes", f"{wanted:,} bytes")
+            if problem is None or not self.replace:
+                return Located(need, True, size, sha256, places, problems=(str(problem),) if problem else ())
         try:
             check_kind(*need.key, allow_pickles=self.allow_pickles)
         except ModelError as error:
@@ -136,3 +139,13 @@ class Locator:
                 continue
             return [SourceFile(file.url, file.size, need.sha256 or file.sha256, file.tag)]
         return []
+
+
+def _damage(path: Path) -> Damaged | None:
+    """What a look at a file's header shows."""
+    if path.name.lower().endswith(SAFETENSORS):
+        try:
+            check_whole(path)
+        except Damaged as error:
+            return error
+    return None

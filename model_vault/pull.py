@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..blobs.digest import Digest
 from ..blobs.errors import BlobError, NotEnoughSpace
@@ -85,6 +86,8 @@ class Pull:
         self._replace = replace
         self._stop = threading.Event()
         self._report = Report()
+        self._coming: dict[str, asyncio.Lock] = {}
+        self._placed: dict[str, Path] = {}
 
     async def run(self, located: Sequence[Located]) -> Report:
         """Bring what is not here, in this order. What cannot be had does not keep the others from coming.
@@ -139,9 +142,16 @@ class Pull:
         origins: list[tuple[Place, Offer] | SourceFile] = [*each.places, *each.sources]
         for origin in origins:
             where = origin.url if isinstance(origin, SourceFile) else origin[0].name
+            # One content under two names comes once.
+            content = each.sha256 or where
             try:
-                digest = await self._transfer(each, origin)
-                await asyncio.to_thread(self._place, each, digest, origin)
+                async with self._coming.setdefault(content, asyncio.Lock()):
+                    if content in self._placed:
+                        path = self._placed[content]
+                        await asyncio.to_thread(self._here.place_again, path, *each.need.key, replace=self._replace)
+                    else:
+                        digest = await self._transfer(each, origin)
+                        self._placed[content] = await asyncio.to_thread(self._place, each, digest, origin)
             except NotEnoughSpace as error:
                 return self._fail(each, str(error))
             except (ModelError, BlobError, OSError) as error:
@@ -182,7 +192,7 @@ class Pull:
         place, offer = origin
         return await asyncio.to_thread(place.bring, offer, self._here.staging, moved)
 
-    def _place(self, each: Located, digest: Digest, origin: tuple[Place, Offer] | SourceFile) -> None:
+    def _place(self, each: Located, digest: Digest, origin: tuple[Place, Offer] | SourceFile) -> Path:
         wanted = each.need.sha256 or each.sha256
         if wanted and digest.sha256 != wanted:
             self._here.staging.discard(digest.sha256)
@@ -198,9 +208,9 @@ class Pull:
             url, is_unnamed = origin.url, not origin.sha256
         else:
             url, is_unnamed = origin[1].url, not origin[1].sha256
-        self._here.place(digest, *each.need.key, url=url, replace=self._replace)
         if is_unnamed and not wanted:
             self._report.unnamed.append(each.need.key)
+        return self._here.place(digest, *each.need.key, url=url, replace=self._replace)
 
     def _fail(self, each: Located, why: str) -> None:
         self._report.failed[each.need.key] = why

@@ -377,6 +377,30 @@ async def test_files_come_in_the_order_of_need_and_several_at_once(here: LocalMo
     assert source.most_at_once == 3
 
 
+async def test_one_content_under_two_names_comes_once(here: LocalModels, source: SourceServer) -> None:
+    first = need(source, "a.safetensors", safetensors(1))
+    second = need(source, "b.safetensors", safetensors(1), folder="loras")
+    plain = [Need("vae", f"{n}.safetensors", (source.url("c.safetensors"),)) for n in range(2)]
+    need(source, "c.safetensors", safetensors(2))
+    source.plain.add("c.safetensors")
+    assert len((await pull(here, [first, second, *plain])).come) == 4
+    assert len(set(contents(here).values())) == 2
+    assert source.sent["a.safetensors"] + source.sent["b.safetensors"] == len(safetensors(1))
+    assert source.sent["c.safetensors"] == len(safetensors(2))
+    assert not [finding for finding in verify_here(here) if finding.problem or not finding.is_certain]
+
+
+async def test_a_damaged_file_that_came_by_other_ways_is_told_and_replaced_when_asked(
+    here: LocalModels, source: SourceServer
+) -> None:
+    wanted = need(source, "a.safetensors", safetensors(1))
+    put(here, "a.safetensors", safetensors(1)[:-7])
+    assert "cut off" in (await pull(here, [wanted])).failed[wanted.key]
+    assert not source.sent
+    assert (await pull(here, [wanted], replace=True)).come
+    assert contents(here) == {"vae/a.safetensors": safetensors(1)}
+
+
 async def test_two_pulls_do_not_fill_one_folder(here: LocalModels, source: SourceServer) -> None:
     wanted = need(source, "a.safetensors", safetensors(1))
     with here.locked(), pytest.raises(PullUnderWay):
