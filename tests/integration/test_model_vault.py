@@ -262,6 +262,20 @@ async def test_a_wrong_hash_from_a_source_is_refused(here: LocalModels, source: 
     assert source.sent["b.safetensors"] == 0
 
 
+async def test_a_folder_with_another_file_than_the_workflow_names_is_passed_over(
+    here: LocalModels, source: SourceServer, tmp_path: Path
+) -> None:
+    content = safetensors(1)
+    wanted = need(source, "a.safetensors", content, sha256=hashlib.sha256(content).hexdigest())
+    drive = LocalModels(tmp_path / "drive")
+    put(drive, "a.safetensors", safetensors(2))
+    report = await pull(here, [wanted], PlainFolder(drive.root), offline=True)
+    assert "instead of" in report.failed[wanted.key]
+    assert not contents(here)
+    assert (await pull(here, [wanted], PlainFolder(drive.root))).come == {wanted.key: wanted.urls[0]}
+    assert contents(here) == {"vae/a.safetensors": content}
+
+
 async def test_what_is_no_safetensors_file_is_refused(here: LocalModels, source: SourceServer) -> None:
     page = need(source, "page.safetensors", b"<!DOCTYPE html><html>Sign in</html>")
     short = need(source, "short.safetensors", safetensors(1)[:-5])
