@@ -143,7 +143,7 @@ class Pull:
         for origin in origins:
             where = origin.url if isinstance(origin, SourceFile) else origin[0].name
             # One content under two names comes once.
-            content = each.sha256 or where
+            content = each.sha256 or (where if isinstance(origin, SourceFile) else f"{where}/{each.need.path}")
             try:
                 async with self._coming.setdefault(content, asyncio.Lock()):
                     if content in self._placed:

@@ -276,6 +276,16 @@ async def test_a_folder_with_another_file_than_the_workflow_names_is_passed_over
     assert contents(here) == {"vae/a.safetensors": content}
 
 
+async def test_a_folder_laid_out_as_comfyuis_gives_each_file_its_own_content(here: LocalModels, tmp_path: Path) -> None:
+    drive = LocalModels(tmp_path / "drive")
+    for number in range(5):
+        put(drive, f"{number}.safetensors", safetensors(number, 1000 * number))
+    needs = [Need("vae", f"{number}.safetensors") for number in range(5)]
+    report = await pull(here, needs, PlainFolder(drive.root), offline=True)
+    assert len(report.come) == len(report.unnamed) == 5
+    assert contents(here) == {f"vae/{number}.safetensors": safetensors(number, 1000 * number) for number in range(5)}
+
+
 async def test_what_is_no_safetensors_file_is_refused(here: LocalModels, source: SourceServer) -> None:
     page = need(source, "page.safetensors", b"<!DOCTYPE html><html>Sign in</html>")
     short = need(source, "short.safetensors", safetensors(1)[:-5])
