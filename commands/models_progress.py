@@ -37,6 +37,11 @@ class Progress(Watch):
             if files:
                 self._say(f"{files} {'file' if files == 1 else 'files'}, {told_size(size)} to move")
 
+    def hashes(self, name: str, size: int) -> None:
+        """See ``Watch``."""
+        with self._lock:
+            self._draw(f"reading {name}, {told_size(size)}, to know its hash")
+
     def moved(self, name: str, count: int) -> None:
         """See ``Watch``."""
         with self._lock:

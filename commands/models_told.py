@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 
 from ..model_vault.here import LocalModels
@@ -60,16 +61,28 @@ def tell_report(report: Report, where: str, verb: str) -> int:
 def tell_findings(findings: Iterable[Finding], *, unsure: str) -> int:
     """Print what is wrong as it is found; the exit status. ``unsure`` says why some are not known for certain."""
     total = bad = unknown = 0
+    is_terminal = sys.stderr.isatty()
     for finding in findings:
         total += 1
+        if is_terminal:
+            sys.stderr.write(f"\r\x1b[K{total} looked at, the last one {finding.name}"[:118])
+            sys.stderr.flush()
         bad += bool(finding.problem)
         unknown += not finding.is_certain
         if finding.problem:
+            _clear(is_terminal)
             print(f"{finding.name}: {finding.problem}")
+    _clear(is_terminal)
     print(f"{total} models looked at, {bad} of them are damaged.")
     if unknown and unsure:
         print(f"Of {unknown}: {unsure}")
     return 1 if bad else 0
+
+
+def _clear(is_terminal: bool) -> None:
+    if is_terminal:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
 
 
 def tell_list(here: LocalModels, places: Sequence[Place], plan: Plan) -> None:

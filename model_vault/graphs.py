@@ -160,17 +160,19 @@ def _urls(model: dict[str, Any]) -> tuple[str, ...]:
 
 
 def tidied(url: str) -> str:
-    """An address without Hugging Face's word that it is for a browser's download: the file behind it is the same."""
+    """An address as it is asked: of the file instead of its page on Hugging Face, and without its word for browsers."""
     try:
         parts = urlsplit(url.strip())
     except ValueError:
         return url
+    if parts.hostname == "huggingface.co" and "/blob/" in parts.path:
+        parts = parts._replace(path=parts.path.replace("/blob/", "/resolve/", 1))
     if parts.query in ("download=true", "download=1"):
         return urlunsplit(parts._replace(query=""))
     if "download=true" in parts.query:
         kept = [(name, value) for name, value in parse_qsl(parts.query) if (name, value) != ("download", "true")]
         return urlunsplit(parts._replace(query=urlencode(kept)))
-    return url.strip()
+    return urlunsplit(parts)
 
 
 def _sha256(model: dict[str, Any]) -> str:

@@ -32,6 +32,9 @@ class Watch:
     def begins(self, files: int, size: int) -> None:
         """So many files will come, of which so many bytes are still to come."""
 
+    def hashes(self, name: str, size: int) -> None:
+        """A file of so many bytes is read, to know its hash."""
+
     def moved(self, name: str, count: int) -> None:
         """So many further bytes of a file have arrived."""
 

@@ -78,6 +78,8 @@ class Push:
         if file.name.lower().endswith(SAFETENSORS):
             check_whole(file.path, str(file.path))
         known = self._here.known(file.folder, file.name)
+        if known is None or known.state != state_of(file.path):
+            self._watch.hashes(f"{file.folder}/{file.name}", file.size)
         digest = self._here.digest(file.folder, file.name, file.path)
         if known is not None and known.digest != digest:
             if not self._replace:

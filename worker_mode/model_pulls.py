@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..blobs.errors import BlobError
 from ..model_places import places_of, rules_of
-from ..model_vault.errors import ModelError
+from ..model_vault.errors import ModelError, PullUnderWay
 from ..model_vault.here import LocalModels
 from ..model_vault.locating import Located, Locator
 from ..model_vault.needs import read_workflows
@@ -22,6 +22,8 @@ log = logging.getLogger("comfyume")
 
 #: Seconds after which what could not be had is asked for again.
 AGAIN = 600.0
+#: Seconds after which it is looked whether another worker of this machine has ended its pull.
+NEIGHBOUR = 15.0
 GB = 1e9
 
 
@@ -96,8 +98,14 @@ class ModelPulls(Watch):
                 report = asyncio.run(self._pull())
             except asyncio.CancelledError:
                 return
+            except PullUnderWay:
+                # By another worker of this machine: what it brings is there for this one too.
+                self._ended.wait(NEIGHBOUR)
+                continue
             except (ModelError, BlobError, OSError) as error:
                 log.warning("[comfyume] models do not come: %s", error)
+                with self._lock:
+                    self._failed += 1
             else:
                 if not report.failed:
                     return

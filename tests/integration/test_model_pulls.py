@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from comfyume.model_vault.here import LocalModels
 from comfyume.settings import Settings
 from comfyume.tests.harness.model_source import SourceServer, safetensors
 from comfyume.worker_mode.model_pulls import ModelPulls
@@ -74,6 +75,23 @@ def test_what_cannot_be_had_is_told_and_asked_for_again(
     source.gated.clear()
     until((tmp_path / "models/vae/b.safetensors").exists)
     until(lambda: pulls.told == "")
+
+
+def test_a_disk_without_room_and_a_neighbour_that_pulls_are_waited_for(
+    tmp_path: Path, source: SourceServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfyume.worker_mode.model_pulls.AGAIN", 0.2)
+    monkeypatch.setattr("comfyume.worker_mode.model_pulls.NEIGHBOUR", 0.2)
+    monkeypatch.setattr("comfyume.model_vault.pull.SPARE", 2**60)
+    template(tmp_path / "templates", source, "A", a=safetensors(1))
+    pulls = ModelPulls(SETTINGS, tmp_path / "models", tmp_path / "templates", lambda: None)
+    pulls.start()
+    until(lambda: pulls.told.endswith("✕ 1"))
+    with LocalModels(tmp_path / "models").locked():
+        until(lambda: pulls.told == "")
+        monkeypatch.setattr("comfyume.model_vault.pull.SPARE", 0)
+        assert not source.sent
+    until((tmp_path / "models/vae/a.safetensors").exists)
 
 
 def test_a_worker_that_ends_does_not_wait_for_its_models(tmp_path: Path, source: SourceServer) -> None:

@@ -223,6 +223,30 @@ def test_removing_keeps_what_another_model_has(here: LocalModels, vault: Vault) 
     assert not list(vault.store.listing(""))
 
 
+def test_a_push_that_a_prune_meets_leaves_no_entry_without_content(
+    here: LocalModels, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(here, "a.safetensors", safetensors(1))
+    Push(here, vault).run(here.files())
+    (offer,) = vault.offers()
+    write = type(vault.store).write
+
+    def write_behind_a_prune(self: Any, key: str, data: bytes) -> None:
+        vault.remove(offer)
+        write(self, key, data)
+
+    put(here, "b.safetensors", safetensors(1))
+    second = [file for file in here.files() if file.name == "b.safetensors"]
+    with monkeypatch.context() as patch:
+        # Between the look for the content, which is there, and the entry in the index that names it.
+        patch.setattr(
+            vault.store, "write", lambda key, data: (patch.undo(), write_behind_a_prune(vault.store, key, data))
+        )
+        Push(here, vault).run(second)
+    assert [each.name for each in vault.offers()] == ["b.safetensors"]
+    assert not [finding for finding in verify_vault(vault) if finding.problem]
+
+
 async def test_a_gated_source_says_what_to_accept_and_where_and_the_others_come(
     here: LocalModels, source: SourceServer
 ) -> None:

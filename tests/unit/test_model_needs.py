@@ -189,6 +189,8 @@ def test_odd_values_where_models_could_stand_are_no_models() -> None:
 
 def test_addresses_lose_only_the_word_for_browsers() -> None:
     assert tidied(f"{HUB}/a.safetensors?download=true") == f"{HUB}/a.safetensors"
+    assert tidied("https://huggingface.co/o/r/blob/main/a.safetensors") == f"{HUB}/a.safetensors"
+    assert tidied("https://[/") == "https://[/"
     assert tidied("https://civitai.com/api/download/models/1?type=Model&format=SafeTensor") == (
         "https://civitai.com/api/download/models/1?type=Model&format=SafeTensor"
     )
