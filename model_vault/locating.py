@@ -126,10 +126,11 @@ class Locator:
         return tuple(found)
 
     async def _at_sources(self, need: Need, problems: list[str]) -> list[SourceFile]:
-        """The first address that answers; the others would only be asked if it failed later."""
-        for url in need.urls if self.sources is not None else ():
+        """What the first address that answers has; the others are asked if it fails later."""
+        if self.sources is None:
+            return []
+        for url in need.urls:
             try:
-                assert self.sources is not None  # noqa: S101 - for the type checker
                 file = await self.sources.ask(url)
             except ModelError as error:
                 problems.append(str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import threading
 from collections.abc import Sequence
@@ -10,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..blobs.digest import Digest
-from ..blobs.errors import BlobError, NotEnoughSpace
-from .errors import Damaged, ModelError, NoRoom
+from ..blobs.errors import BlobError
+from .errors import Damaged, ModelError, NoRoom, NotAsked
 from .fetching import fetch
 from .here import LocalModels
 from .locating import Located
@@ -20,6 +21,9 @@ from .places import Offer, Place
 from .safetensors_file import check_whole
 from .sources import SourceFile, Sources
 from .unnamed import stand_in
+
+Origin = tuple[Place, Offer] | SourceFile
+"""Who has a model: a place with what it offers, or a source."""
 
 AT_ONCE = 3
 #: Bytes that stay free on the disk.
@@ -112,13 +116,18 @@ class Pull:
         waiting = iter(wanted)
 
         async def work() -> None:
-            for each in waiting:
-                await self._bring(each)
+            with contextlib.suppress(_Stopped):
+                for each in waiting:
+                    await self._bring(each)
 
         workers = [asyncio.create_task(work()) for _ in range(min(self._at_once, len(wanted)))]
         try:
-            await asyncio.gather(*workers)
+            if workers:
+                done, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+                for worker in done:
+                    worker.result()
         finally:
+            # A worker that gets its bytes in the moment of its cancellation may miss it, and then sees this.
             self._stop.set()
             for worker in workers:
                 worker.cancel()
@@ -142,61 +151,65 @@ class Pull:
 
     async def _bring(self, each: Located) -> None:
         reasons = list(each.problems)
-        origins: list[tuple[Place, Offer] | SourceFile] = [*each.places, *each.sources]
+        origins: list[Origin] = [*each.places, *each.sources]
         for origin in origins:
-            where = origin.url if isinstance(origin, SourceFile) else origin[0].name
-            # One content under two names comes once.
-            content = each.sha256 or (where if isinstance(origin, SourceFile) else f"{where}/{each.need.path}")
-            try:
-                async with self._coming.setdefault(content, asyncio.Lock()):
-                    if content in self._placed:
-                        path = self._placed[content]
-                        await asyncio.to_thread(self._here.place_again, path, *each.need.key, replace=self._replace)
-                    else:
-                        digest = await self._transfer(each, origin)
-                        self._placed[content] = await asyncio.to_thread(self._place, each, digest, origin)
-            except NotEnoughSpace as error:
-                return self._fail(each, str(error))
-            except (ModelError, BlobError, OSError) as error:
-                reasons.append(str(error))
-                continue
-            self._report.come[each.need.key] = where
-            self._watch.has_come(each, where)
+            if await self._came_from(origin, each, reasons):
+                return
+        # What a place has lost, or another address has spoiled, may still be had from the next one.
+        asked = each.need.urls.index(each.sources[-1].url) + 1 if each.sources else 0
+        for url in each.need.urls[asked:] if self._sources is not None else ():
+            file = await self._asked(url, each, reasons)
+            if file is not None and await self._came_from(file, each, reasons):
+                return
+        self._fail(each, " ".join(reasons))
+
+    async def _came_from(self, origin: Origin, each: Located, reasons: list[str]) -> bool:
+        """Bring a model from one of those that have it; why not, where it cannot be."""
+        where = origin.url if isinstance(origin, SourceFile) else origin[0].name
+        # One content under two names comes once.
+        content = _promised(each, origin) or (where if isinstance(origin, SourceFile) else f"{where}/{each.need.path}")
+        try:
+            async with self._coming.setdefault(content, asyncio.Lock()):
+                if content in self._placed:
+                    path = self._placed[content]
+                    await asyncio.to_thread(self._here.place_again, path, *each.need.key, replace=self._replace)
+                else:
+                    digest = await self._transfer(each, origin)
+                    self._placed[content] = await asyncio.to_thread(self._place, each, digest, origin)
+        except (ModelError, BlobError, OSError) as error:
+            reasons.append(str(error))
+            return False
+        self._report.come[each.need.key] = where
+        self._watch.has_come(each, where)
+        return True
+
+    async def _asked(self, url: str, each: Located, reasons: list[str]) -> SourceFile | None:
+        """What a further address has, if that can be what is wanted."""
+        if self._sources is None:
             return None
-        if each.places and not each.sources and self._sources is not None:
-            # What a place has lost or spoiled may still be had where it came from.
-            return await self._bring_from_afar(each, reasons)
-        return self._fail(each, " ".join(reasons))
+        try:
+            file = await self._sources.ask(url)
+        except ModelError as error:
+            reasons.append(str(error))
+            return None
+        wanted = each.need.sha256 or next((offer.sha256 for _, offer in each.places if offer.sha256), file.sha256)
+        return SourceFile(file.url, file.size, wanted, file.tag) if file.sha256 in ("", wanted) else None
 
-    async def _bring_from_afar(self, each: Located, reasons: list[str]) -> None:
-        assert self._sources is not None  # noqa: S101 - for the type checker
-        promised = [offer.sha256 for _, offer in each.places]
-        for url in each.need.urls:
-            try:
-                file = await self._sources.ask(url)
-            except ModelError as error:
-                reasons.append(str(error))
-                continue
-            sha256 = next(filter(None, (each.need.sha256, *promised)), file.sha256)
-            if file.sha256 in ("", sha256):
-                found = SourceFile(file.url, file.size, sha256, file.tag)
-                return await self._bring(Located(each.need, size=file.size, sources=(found,), problems=tuple(reasons)))
-        return self._fail(each, " ".join(reasons))
-
-    async def _transfer(self, each: Located, origin: tuple[Place, Offer] | SourceFile) -> Digest:
+    async def _transfer(self, each: Located, origin: Origin) -> Digest:
         def moved(count: int) -> None:
             if self._stop.is_set():
                 raise _Stopped
             self._watch.moved(each.need.path, count)
 
         if isinstance(origin, SourceFile):
-            assert self._sources is not None  # noqa: S101 - for the type checker
+            if self._sources is None:
+                raise NotAsked(*each.need.key)
             return await fetch(self._sources, origin, self._here.staging, moved)
         place, offer = origin
         return await asyncio.to_thread(place.bring, offer, self._here.staging, moved)
 
-    def _place(self, each: Located, digest: Digest, origin: tuple[Place, Offer] | SourceFile) -> Path:
-        wanted = each.need.sha256 or each.sha256
+    def _place(self, each: Located, digest: Digest, origin: Origin) -> Path:
+        wanted = _promised(each, origin)
         if wanted and digest.sha256 != wanted:
             self._here.staging.discard(digest.sha256)
             raise Damaged(each.need.path, f"it has the hash {digest.sha256} instead of {wanted}")
@@ -218,3 +231,9 @@ class Pull:
     def _fail(self, each: Located, why: str) -> None:
         self._report.failed[each.need.key] = why
         self._watch.failed(each, why)
+
+
+def _promised(each: Located, origin: Origin) -> str:
+    """The hash that what comes from there must have; empty where nobody knows it."""
+    own = origin.sha256 if isinstance(origin, SourceFile) else origin[1].sha256
+    return each.need.sha256 or own or next((offer.sha256 for _, offer in each.places if offer.sha256), "")

@@ -153,7 +153,8 @@ class Sources:
         Raises:
             SourceRefused, Gated, SourceFailed: it leads nowhere.
         """
-        assert self._session is not None, "use Sources as a context manager"  # noqa: S101 - for the type checker
+        if self._session is None:
+            raise RuntimeError("Sources is a context manager: enter it first")
         at = url
         for _ in range(_MOST_REDIRECTS):
             self.rules.check_hop(at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -112,11 +113,19 @@ class ModelPulls(Watch):
             self._ended.wait(AGAIN)
 
     async def _pull(self) -> Report:
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        assert task is not None  # noqa: S101 - for the type checker
-        self._cancel = lambda: loop.is_closed() or loop.call_soon_threadsafe(task.cancel)  # type: ignore[assignment]
+        filling = asyncio.ensure_future(self._fill())
+        loop = asyncio.get_running_loop()
+
+        def cancel() -> None:
+            with contextlib.suppress(RuntimeError):  # it has ended by itself
+                loop.call_soon_threadsafe(filling.cancel)
+
+        self._cancel = cancel
         if self._ended.is_set():
-            raise asyncio.CancelledError
+            filling.cancel()
+        return await filling
+
+    async def _fill(self) -> Report:
         workflows, _ = read_workflows([self._templates], trusted=True)
         async with Sources(rules_of(self._settings)) as sources:
             locator = Locator(self._here, places_of(self._settings, self._here), sources, self._settings.models_pickles)

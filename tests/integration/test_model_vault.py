@@ -310,6 +310,18 @@ async def test_a_folder_laid_out_as_comfyuis_gives_each_file_its_own_content(her
     assert contents(here) == {f"vae/{number}.safetensors": safetensors(number, 1000 * number) for number in range(5)}
 
 
+async def test_the_next_address_is_asked_where_one_has_moved_and_where_one_is_spoiled(
+    here: LocalModels, source: SourceServer
+) -> None:
+    for number, name in enumerate(("spoiled.safetensors", "good.safetensors")):
+        need(source, name, safetensors(number))
+    source.lies["spoiled.safetensors"] = "ab" * 32
+    urls = tuple(source.url(f"{name}.safetensors") for name in ("moved", "spoiled", "good", "never"))
+    report = await pull(here, [Need("vae", "a.safetensors", urls)])
+    assert report.come == {("vae", "a.safetensors"): urls[2]}
+    assert contents(here) == {"vae/a.safetensors": safetensors(1)}
+
+
 async def test_what_is_no_safetensors_file_is_refused(here: LocalModels, source: SourceServer) -> None:
     page = need(source, "page.safetensors", b"<!DOCTYPE html><html>Sign in</html>")
     short = need(source, "short.safetensors", safetensors(1)[:-5])
