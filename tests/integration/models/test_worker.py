@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,22 +10,10 @@ import pytest
 from comfyume.model_vault.here import LocalModels
 from comfyume.settings import Settings
 from comfyume.tests.harness.model_source import SourceServer, safetensors
+from comfyume.tests.harness.models_at_hand import until
 from comfyume.worker_mode.model_pulls import ModelPulls
 
 SETTINGS = Settings(models_hosts=("127.0.0.1", "localhost"), pull_models="templates")
-
-
-@pytest.fixture
-def source() -> Iterator[SourceServer]:
-    with SourceServer() as server:
-        yield server
-
-
-def until(condition: Callable[[], bool], timeout: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def template(folder: Path, source: SourceServer, name: str, **files: bytes) -> None:
