@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .blobs.object_folder import FolderObjects
 from .blobs.object_store import ObjectStore
+from .blobs.shared_bucket import SharedBucket
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ def open_bucket(where: str, settings: Settings) -> Bucket:
         secret=settings.bucket_secret or None,
     )
     return Bucket(address)
+
+
+def shared_bucket(settings: Settings) -> SharedBucket | None:
+    """The bucket through which jobs' files travel, if the settings name one."""
+    where = settings.bucket
+    return None if where is None else SharedBucket(lambda: open_bucket(where, settings))
 
 
 def open_object_store(where: str, settings: Settings) -> ObjectStore:

@@ -13,6 +13,7 @@ import re
 import socket
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -48,6 +49,23 @@ Words = Annotated[tuple[str, ...], _split(",")]
 Lines = Annotated[tuple[str, ...], _split(";")]
 
 
+def _local_moment(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            pass
+    if value is not None and not isinstance(value, datetime):
+        raise ValueError("write date and time as in 2026-12-03 18:00")
+    return value
+
+
+#: A date with its time, by the clock on this machine's wall unless it says otherwise.
+Moment = Annotated[datetime | None, BeforeValidator(_local_moment)]
+#: None where nobody has said it.
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
+
+
 class SettingsError(Exception):
     """A setting is unknown or impossible; the message says what to write instead."""
 
@@ -58,6 +76,8 @@ SECRET_NAME = re.compile("secret|password|token|(?:^|_)key(?:_|$)")
 MODELS = "where models are found, as in `/mnt/models; s3://NAME/PREFIX`; between semicolons"
 MODELS_HOSTS = "further hosts from which models may be fetched, also in a private network; between commas"
 ROUTES = "who may use routes of node packs, as in `participant GET /pack/route`; between semicolons"
+WORKERS_STORE = "address of the store for workers that join by a link, as `comfyume workers allow` prints it"
+CACHE = "GiB of results on a frontend's disk; older ones stay in the bucket alone"
 
 
 class Settings(BaseModel):
@@ -67,6 +87,7 @@ class Settings(BaseModel):
 
     mode: Mode = "standalone"
     redis_url: str | None = Field(None, description="store of the workshop; none starts an embedded one")
+    workers_redis_url: str | None = Field(None, description=WORKERS_STORE)
     workshop: str = Field("default", description="namespace on the store")
     worker_id: str = Field("", validate_default=True, description="name of this worker, stable across restarts")
     secret: str = Field("", repr=False, description="words that encrypt API keys in prompts, the same everywhere")
@@ -76,6 +97,9 @@ class Settings(BaseModel):
     bucket_endpoint: str | None = Field(None, description="address of the service that has the bucket, if not Amazon's")
     bucket_region: str | None = Field(None, description="region of the bucket")
     bucket_path_style: bool = Field(False, description="whether the bucket's name stands in the path of its address")
+    bucket_days: float = Field(7, gt=0, description="days that a job's file stays in the bucket")
+    bucket_gib: float | None = Field(None, gt=0, description="GiB that jobs' files may take in the bucket")
+    cache_gib: float | None = Field(None, ge=0, description=CACHE)
     bucket_key: str = Field("", repr=False, description="access key id of the bucket")
     bucket_secret: str = Field("", repr=False, description="secret access key of the bucket")
     models: Lines = Field((), description=MODELS)
@@ -87,7 +111,15 @@ class Settings(BaseModel):
     job_timeout: float = Field(1800, gt=0, description="seconds that a job may run")
     vram_gate: GateMode = Field("on", description="whether jobs wait for GPU memory; dry_run only tells of it")
     vram_margin: float = Field(2, ge=0, description="GiB kept free beside what a job needs")
-    price_hour: float | None = Field(None, ge=0, description="what an hour of this worker costs, for the room's sums")
+    price_hour: Price = Field(None, description="what an hour of this worker costs, for the room's sums")
+    currency: str = Field("USD", description="what all prices are in, as people write it")
+    price_server_hour: Price = Field(None, description="what an hour of the frontend's server costs")
+    price_storage_gib_month: Price = Field(None, description="what a GiB that is kept for a month costs")
+    price_traffic_gib: Price = Field(None, description="what a GiB that leaves the server costs")
+    workshop_begins: Moment = Field(
+        None, description="when the workshop begins, as `2026-12-03 18:00` by this machine's clock"
+    )
+    workshop_ends: Moment = Field(None, description="when it ends, for what it will cost by then")
     max_jobs: int = Field(0, ge=0, description="jobs after which a worker ends by itself; 0 for no limit")
     drain_notice: float = Field(25, ge=0, description="seconds that a job has when its worker is told to end")
     lease: float = Field(30, ge=1, description="seconds until a silent worker's job is given to another")
@@ -132,7 +164,7 @@ class Settings(BaseModel):
             raise ValueError("use 1 to 128 letters, digits, dots, dashes or underscores")
         return value
 
-    @field_validator("redis_url")
+    @field_validator("redis_url", "workers_redis_url")
     @classmethod
     def _redis_url_is_safe(cls, value: str | None) -> str | None:
         if not value:
@@ -179,6 +211,13 @@ class Settings(BaseModel):
                     f"{place!r} is no place: write folders as /mnt/models, and buckets as s3://NAME/PREFIX"
                 )
         return tuple(place.rstrip("/") for place in value)
+
+    @field_validator("currency")
+    @classmethod
+    def _currency_is_a_word(cls, value: str) -> str:
+        if not re.fullmatch(r"[^\W\d_]{1,8}|[$€£¥₣₤₹]", value):
+            raise ValueError("write one word or sign, such as EUR or €")
+        return value
 
     @field_validator("user")
     @classmethod
@@ -236,6 +275,15 @@ class Settings(BaseModel):
             )
         if bool(self.bucket_key) != bool(self.bucket_secret):
             raise ValueError(f"set both {PREFIX}BUCKET_KEY and {PREFIX}BUCKET_SECRET, or neither")
+        if self.cache_gib is not None and (self.bucket is None or self.mode != "frontend" or self.shared_folder):
+            raise ValueError(
+                f"{PREFIX}CACHE_GIB is for a frontend with {PREFIX}BUCKET and without {PREFIX}SHARED_FOLDER"
+            )
+        begins, ends = self.workshop_begins, self.workshop_ends
+        if begins is not None and ends is not None and ends.timestamp() <= begins.timestamp():
+            raise ValueError(
+                f"{PREFIX}WORKSHOP_ENDS must be later than {PREFIX}WORKSHOP_BEGINS; they are {ends} and {begins}"
+            )
         if self.max_jobs and self.mode != "worker":
             raise ValueError(f"{PREFIX}MAX_JOBS ends the process, so it is for {PREFIX}MODE=worker alone")
         if self.user_header and not self.trusted_proxies:

@@ -12,8 +12,12 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
 )
+from urllib3.exceptions import HTTPError
 
 from .errors import BucketFailed
+
+#: A connection that could not be made, or broke. Of what the HTTP library raises boto3 does not translate all.
+BROKEN = (BotoCoreError, HTTPError, EOFError, ConnectionError, TimeoutError)
 
 _KEYS = "Check COMFYUME_BUCKET_KEY and COMFYUME_BUCKET_SECRET, or the credentials that boto3 finds on this machine."
 _LATER = "It may pass: what is across is kept, so try again."
@@ -54,6 +58,6 @@ def explained(action: str, where: str) -> Iterator[None]:
         raise BucketFailed(action, where, reason, advice, code) from error
     except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
         raise BucketFailed(action, where, "there are no credentials for it", _KEYS, "NoCredentials") from error
-    except (BotoCoreError, EOFError, ConnectionError, TimeoutError) as error:
+    except BROKEN as error:
         # The message of a client error never holds a credential; those of connections may hold an address, no more.
         raise BucketFailed(action, where, str(error) or type(error).__name__, _LATER) from error

@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 import hashlib
-from base64 import b64encode
+import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .arriving import ArrivingBlob
-from .digest import Digest
+from .digest import CHUNK, Digest
 from .errors import BlobMissing, BucketFailed, DigestMismatch
 from .object_store import Moved
+from .section import Section
 
 if TYPE_CHECKING:
     from .bucket import Bucket
 
 #: S3's own limit.
 _MOST_PARTS = 10_000
+#: Bytes that are asked for at once, and held in memory until those before them are written.
+FETCHED = 4 * 1024 * 1024
 #: Times that a put is begun anew because its upload was ended by somebody else, who sends the same content.
 _BEGINNINGS = 3
+
+
+class _Hash(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One part of a file: its number from 1 on, where it lies, and whether the bucket has it."""
+
+    number: int
+    start: int
+    length: int
+    is_there: bool
 
 
 class PartwisePut:
@@ -67,24 +85,25 @@ class PartwisePut:
             across += count
             self._tell(across)
 
+        before = _identity(self._source)
         with ThreadPoolExecutor(self._bucket.at_once, "comfyume-put") as pool:
-            for number, data in self._read():
-                hasher.update(data)
-                size += len(data)
-                tag = f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
-                if there.get(number) == tag:
-                    sent[number] = tag
-                    across += len(data)
+            for part in self._read(hasher, there):
+                size += part.length
+                if part.is_there:
+                    sent[part.number] = there[part.number]
+                    across += part.length
                     self._tell(across)
                     continue
                 if len(waiting) == self._bucket.at_once:
                     settle()
-                waiting.append((number, len(data), pool.submit(self._send, upload, number, data)))
+                waiting.append((part.number, part.length, pool.submit(self._send, upload, part)))
             while waiting:
                 settle()
-        if (found := Digest(hasher.hexdigest(), size)) != self._digest:
+        found = Digest(hasher.hexdigest(), size)
+        # What is sent is read again, so the file must have been the same all the time.
+        if found != self._digest or _identity(self._source) != before:
             self._bucket.call("Cleaning up", "abort_multipart_upload", self._key, UploadId=upload)
-            raise DigestMismatch(self._digest.sha256, found.sha256)
+            raise DigestMismatch(self._digest.sha256, found.sha256 if found != self._digest else "one that changes")
         parts = [{"PartNumber": number, "ETag": tag} for number, tag in sorted(sent.items())]
         self._bucket.call(
             "Writing to",
@@ -101,23 +120,33 @@ class PartwisePut:
         reply = self._bucket.call("Writing to", "create_multipart_upload", self._key)
         return str(reply["UploadId"]), {}
 
-    def _read(self) -> Iterator[tuple[int, bytes]]:
-        with open(self._source, "rb") as file:
-            number = 1
-            while data := file.read(self._part):
-                yield number, data
-                number += 1
+    def _read(self, hasher: _Hash, there: Mapping[int, str]) -> Iterator[_Part]:
+        """The parts of the file, hashed as they are passed."""
+        with open(self._source, "rb", buffering=0) as file:
+            for number in itertools.count(1):
+                md5 = hashlib.md5(usedforsecurity=False) if number in there else None
+                length = 0
+                while length < self._part and (data := file.read(min(CHUNK, self._part - length))):
+                    hasher.update(data)
+                    if md5 is not None:
+                        md5.update(data)
+                    length += len(data)
+                if not length:
+                    return
+                is_there = md5 is not None and there[number] == f'"{md5.hexdigest()}"'
+                yield _Part(number, (number - 1) * self._part, length, is_there)
 
-    def _send(self, upload: str, number: int, data: bytes) -> str:
-        reply = self._bucket.call(
-            "Writing to",
-            "upload_part",
-            self._key,
-            UploadId=upload,
-            PartNumber=number,
-            Body=data,
-            ContentMD5=content_md5(data),
-        )
+    def _send(self, upload: str, part: _Part) -> str:
+        with Section(self._source, part.start, part.length) as body:
+            reply = self._bucket.call(
+                "Writing to",
+                "upload_part",
+                self._key,
+                UploadId=upload,
+                PartNumber=part.number,
+                Body=body,
+                ContentLength=part.length,
+            )
         return str(reply["ETag"])
 
     def _tell(self, across: int) -> None:
@@ -143,19 +172,26 @@ class PartwiseFetch:
             raise BlobMissing(self._digest.sha256)
         if size != self._digest.size:
             raise DigestMismatch(self._digest.sha256, f"an object of {size} instead of {self._digest.size} bytes")
-        waiting: deque[Future[bytes]] = deque()
+        waiting: deque[Future[bytearray]] = deque()
         asked = arriving.length
         with ThreadPoolExecutor(self._bucket.at_once, "comfyume-fetch") as pool:
-            while asked < size or waiting:
-                while asked < size and len(waiting) < self._bucket.at_once:
-                    length = min(self._bucket.part, size - asked)
-                    waiting.append(pool.submit(self._bucket.read_range, self._key, asked, length))
-                    asked += length
+
+            def ask(start: int) -> int:
+                length = min(FETCHED, size - start)
+                waiting.append(pool.submit(self._bucket.read_range, self._key, start, length))
+                return length
+
+            while asked < size and len(waiting) < self._bucket.at_once:
+                asked += ask(asked)
+            while waiting:
                 data = waiting.popleft().result()
+                if asked < size:
+                    asked += ask(asked)
                 arriving.append(data)
                 self._moved(len(data))
 
 
-def content_md5(data: bytes) -> str:
-    """What S3 checks a body by, as its header has it."""
-    return b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+def _identity(path: Path) -> tuple[int, int, int]:
+    """What changes when somebody writes into a file, or puts another in its place."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino

@@ -18,7 +18,7 @@ from aiohttp import hdrs
 from .arriving import ArrivingBlob, Progress, Stalled, TooMuch, read_small, receive_into
 from .digest import CHUNK, Digest
 from .errors import DigestMismatch, NotEnoughSpace, TransferFailed
-from .protocol import SHA256_HEADER, SIZE_HEADER, SMALL, ContentRange
+from .protocol import BUCKET_HEADER, SHA256_HEADER, SIZE_HEADER, SMALL, ContentRange
 from .store import BlobFolder
 
 RETRIES = 6
@@ -34,6 +34,7 @@ _STALL_SECONDS = 60.0
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15.0, sock_read=_STALL_SECONDS)
 _RETRIED_STATUSES = frozenset({408, 416, 425, 429})
 _BROKEN = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError, Stalled)
+_ACCEPTED = 202
 _UNAVAILABLE = 503
 _FULL = 507
 
@@ -335,6 +336,43 @@ async def upload(
             patience.note(reply.offset or 0)
             await patience.wait_or_give_up(reply)
             offset = ask
+
+
+async def announce(
+    session: aiohttp.ClientSession,
+    url: str,
+    digest: Digest,
+    *,
+    headers: Mapping[str, str] | None = None,
+    retries: int = RETRIES,
+    away: float = AWAY_SECONDS,
+) -> dict[str, Any]:
+    """Tell the server that a blob lies in the bucket, wait until it has fetched it, and return the server's JSON.
+
+    The server may see a finished announcement a second time. Raises `TransferFailed`, also when the server cannot get
+    it from there (status 424), `NotEnoughSpace` if its disk is full.
+    """
+    patience = _Patience("Announcing to", url, digest.size, retries, away)
+    told = {SHA256_HEADER: digest.sha256, SIZE_HEADER: str(digest.size), BUCKET_HEADER: "1"}
+    while True:
+        try:
+            async with session.put(
+                url, headers={**(headers or {}), **told}, timeout=_TIMEOUT, allow_redirects=False
+            ) as response:
+                reply = await _Reply.read(response)
+        except _BROKEN as error:
+            await patience.wait_after(error)
+            continue
+        if reply.status == _ACCEPTED:
+            # It answers when something has arrived, or after a while: no pause is needed.
+            arrived = reply.body.get("arrived")
+            patience.note(arrived if isinstance(arrived, int) else 0)
+        elif 200 <= reply.status < 300 and reply.body:
+            return reply.body
+        elif 200 <= reply.status < 300:
+            await patience.wait("its answer is none of this server's", reply.status)
+        else:
+            await patience.wait_or_give_up(reply)
 
 
 class _Body:

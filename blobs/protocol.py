@@ -3,6 +3,9 @@
 Download: GET with `Range`. Upload: PUT of the content with `X-Comfyume-Sha256` and `X-Comfyume-Size`, and with
 `Content-Range: bytes START-END/TOTAL` if it does not begin at byte 0. The receiver answers 409 and `{"offset": N}` when
 it wants the bytes from N on, also to an empty PUT with `Content-Range: bytes */TOTAL`, which asks just that.
+
+A PUT with `X-Comfyume-Bucket: 1` has no body: the content lies in the bucket that both reach. The receiver fetches it
+from there, and answers 202 and `{"arrived": N}` while it does; the sender asks again then. 424 says that it cannot.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from dataclasses import dataclass
 
 SHA256_HEADER = "X-Comfyume-Sha256"
 SIZE_HEADER = "X-Comfyume-Size"
+BUCKET_HEADER = "X-Comfyume-Bucket"
 
 SMALL = 256 * 1024
 """Up to this many bytes a blob goes through memory in one piece and is never resumed."""

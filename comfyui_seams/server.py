@@ -34,6 +34,11 @@ def add_outermost_middleware(middleware: Middleware) -> None:
     PromptServer.instance.app.middlewares.insert(0, middleware)
 
 
+def on_answer(note: Callable[[web.Request, web.StreamResponse], Awaitable[None]]) -> None:
+    """Run this just before an answer is sent, when it is known how long a file is."""
+    PromptServer.instance.app.on_response_prepare.append(note)
+
+
 def add_route(method: str, path: str, handler: Handler) -> None:
     """Add a route while custom nodes load, so before ComfyUI's own: the first that was registered answers."""
     PromptServer.instance.app.router.add_route(method, path, handler)

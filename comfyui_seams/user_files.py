@@ -26,6 +26,12 @@ def folder_of(user: str) -> str | None:
     return folder
 
 
+def root() -> str:
+    """The folder in which each person's data has a folder of its own."""
+    folder: str = folder_paths.get_user_directory()
+    return folder
+
+
 def install() -> None:
     """Let the user manager look at whose request it is, whatever header came with it.
 

@@ -8,7 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import IO
 
 from . import comfyui_install
 from .errors import CommandError
@@ -29,6 +31,12 @@ PROGRAMS = (
 )
 
 
+#: Parts of the whole suite. What measures times is marked ``alone``: it would measure its neighbours too.
+WITH_COMFYUI = ["tests/acceptance", "tests/api", "tests/browser", "tests/harness"]
+QUICK = ["tests/integration", "tests/unit"]
+NOT_ALONE = ["-m", "not alone"]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what goes to pytest."""
     parser.add_argument("pytest_arguments", nargs="*", metavar="PYTEST_ARGUMENT", help="as in `comfyume test -k queue`")
@@ -45,14 +53,44 @@ def run(options: argparse.Namespace) -> int:
     print("ruff check", flush=True)
     checked = subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=ROOT, check=False).returncode
     arguments: list[str] = options.pytest_arguments
-    # A path among the arguments, as seen from the repository root, replaces the whole of the tests.
-    paths = [] if any((ROOT / argument.split("::")[0]).exists() for argument in arguments) else ["tests"]
-    command = [sys.executable, "-m", "pytest", "-c", "tests/pytest.ini", *paths, *arguments]
-    print(" ".join(command[1:]), flush=True)
-    tested = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    tested = _pytest(_with_paths(arguments), environment) if arguments else _whole_suite(environment)
     if checked != 0:
         print("ruff check failed; its findings are above the tests' output.", flush=True)
     return checked or tested
+
+
+def _with_paths(arguments: list[str]) -> list[str]:
+    """A path among the arguments, as seen from the repository root, replaces the whole of the tests."""
+    has_path = any((ROOT / argument.split("::")[0]).exists() for argument in arguments)
+    return arguments if has_path else ["tests", *arguments]
+
+
+def _whole_suite(environment: dict[str, str]) -> int:
+    """Run everything: the tests that mostly wait for ComfyUI beside the others, then those that measure, alone."""
+    with tempfile.TemporaryFile("w+") as output:
+        beside = _start([*QUICK, *NOT_ALONE], environment, output)
+        try:
+            first = _pytest([*WITH_COMFYUI, *NOT_ALONE], environment)
+        except BaseException:
+            beside.kill()
+            raise
+        second = beside.wait()
+        output.seek(0)
+        shutil.copyfileobj(output, sys.stdout)
+    sys.stdout.flush()
+    third = _pytest([*WITH_COMFYUI, *QUICK, "-m", "alone"], environment)
+    fourth = _pytest(["tests/chaos"], environment)
+    return first or second or third or fourth
+
+
+def _pytest(arguments: list[str], environment: dict[str, str]) -> int:
+    return _start(arguments, environment).wait()
+
+
+def _start(arguments: list[str], environment: dict[str, str], output: IO[str] | None = None) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "pytest", "-c", "tests/pytest.ini", *arguments]
+    print(" ".join(command[1:]), flush=True)
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output and subprocess.STDOUT)
 
 
 def test_requirements() -> list[str]:

@@ -271,7 +271,7 @@ def locked(state: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise CommandError(
-                f"A workshop already runs in {state}: stop it, or give this one its own folder with --state."
+                f"Another comfyume already runs in {state}: stop it, or give this one its own folder with --state."
             ) from error
         yield
 

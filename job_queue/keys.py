@@ -157,6 +157,10 @@ class Keys:
         """Set of the digests of a user's sessions."""
         return f"{self.prefix}sessions-of:{user}"
 
+    def invitation(self, digest: str) -> str:
+        """A link by which a worker joins, by the digest of its token."""
+        return f"{self.prefix}invitation:{digest}"
+
     def failures(self, who: str) -> str:
         """Counter of the sign-ins that failed lately, of a name or an address."""
         return f"{self.prefix}failures:{who}"

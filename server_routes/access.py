@@ -73,6 +73,7 @@ RULES: tuple[Rule, ...] = (
         GET             /comfyume/sign-in/[a-z.-]+
         POST            /comfyume/sign-out
         GET,PUT         /comfyume/worker/files/[^/]+
+        GET,POST        /comfyume/join/[^/]+
         GET             /favicon\\.ico
         """,
     ),
@@ -131,13 +132,14 @@ RULES: tuple[Rule, ...] = (
         POST            /comfyume/jobs/cancel
         PATCH           /comfyume/queue
         GET             /comfyume/workers
+        POST            /comfyume/workers/links
         PATCH,DELETE    /comfyume/workers/[^/]+
         POST            /comfyume/messages
         GET,PUT,DELETE  /comfyume/feeds/workshop
         GET             /comfyume/workshop/.+
         PUT             /comfyume/people/[^/]+/limits
         POST            /comfyume/people/[^/]+/(?:credits|password)
-        GET             /comfyume/(?:templates|series|metrics|history(?:\\.csv|\\.json)?)
+        GET             /comfyume/(?:templates|series|metrics|cost|history(?:\\.csv|\\.json)?)
         """
         # ComfyUI-Manager's.
         """

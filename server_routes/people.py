@@ -37,6 +37,11 @@ class People:
         base = self._base
         return base if user == LOCAL_USER else Folders(base.input / user, base.output / user, base.temp / user)
 
+    def roots(self) -> list[Path]:
+        """Below which all that people keep lies, none of them below another."""
+        found = [*(path for _, path in self.folders_of(LOCAL_USER)), Path(user_files.root()).absolute()]
+        return [path for path in found if not any(path.is_relative_to(other) for other in found if other != path)]
+
     def folder_of(self, user: str, kind: str) -> Path:
         """A user's folder of a kind: ``input``, ``output`` or ``temp``."""
         return dict(self.folders_of(user))[kind]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
 from aiohttp import web
 
+from ..blobs.cold_storage import ColdStorage
+from ..blobs.errors import BlobError
 from ..blobs.filing import is_below
 from ..comfyui_seams import server
 from ..job_queue.frontend_queue import FrontendQueue
@@ -18,6 +21,8 @@ from .gate import PERSON
 from .job_views import files_of
 from .people import People
 from .problems import problem
+
+log = logging.getLogger("comfyume")
 
 #: Bytes that are read and sent at once.
 CHUNK = 256 * 1024
@@ -46,9 +51,13 @@ class _Pieces:
 
 
 class ResultsZip:
-    """Sends archives of people's own files."""
+    """Sends archives of people's own files; ``sent`` is told how many bytes have left."""
 
-    def __init__(self, queue: FrontendQueue, people: People) -> None:
+    def __init__(
+        self, queue: FrontendQueue, people: People, sent: Callable[[int], None], cold: ColdStorage | None = None
+    ) -> None:
+        self._sent = sent
+        self._cold = cold
         self._queue = queue
         self._people = people
 
@@ -77,11 +86,12 @@ class ResultsZip:
         headers = {"Content-Type": "application/zip", "Content-Disposition": 'attachment; filename="results.zip"'}
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
-        pieces = pieces_of(files)
+        pieces = pieces_of(files, self._cold)
         # Whoever asked may have gone.
         with contextlib.suppress(ConnectionResetError):
             while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
                 await response.write(piece)
+                self._sent(len(piece))
             await response.write_eof()
         return response
 
@@ -96,18 +106,24 @@ def _existing(root: Path, named: list[tuple[str, str, str]]) -> dict[str, Path]:
     return found
 
 
-def pieces_of(files: dict[str, Path]) -> Iterator[bytes]:
+def pieces_of(files: dict[str, Path], cold: ColdStorage | None = None) -> Iterator[bytes]:
     """An archive of these files, piece by piece; one that cannot be read any more is left out. Blocking.
 
     Pictures and films are packed already, so nothing is compressed.
+
+    Args:
+        cold: brings back what is no more on this machine's disk.
     """
     pieces = _Pieces()
     with zipfile.ZipFile(cast(IO[bytes], pieces), "w", zipfile.ZIP_STORED) as archive:
         for name, path in files.items():
             try:
+                if cold is not None:
+                    cold.bring(path)
                 entry = zipfile.ZipInfo.from_file(path, name, strict_timestamps=False)
                 source = path.open("rb")
-            except OSError:
+            except (OSError, BlobError) as error:
+                log.warning("[comfyume] %s is not in the archive: %s", name, error)
                 continue
             with source, archive.open(entry, "w", force_zip64=True) as target:
                 while chunk := source.read(CHUNK):

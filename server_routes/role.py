@@ -12,9 +12,11 @@ from typing import Any
 
 from aiohttp import WSCloseCode, web
 
-from .. import workshop_secret
+from .. import object_stores, workshop_secret
 from ..accounts.activity import ActivityLog
+from ..accounts.invitations import Invitations
 from ..accounts.users import User
+from ..blobs.cold_storage import ColdStorage
 from ..blobs.delivery_notes import DeliveryNotes
 from ..blobs.store import BlobFolder
 from ..comfyui_seams import folders, interrupts, model_lists, server, sockets, user_files, validation
@@ -24,9 +26,10 @@ from ..job_queue.catalogue import CatalogueStore
 from ..job_queue.connection import connect_async, connect_listening
 from ..job_queue.errors import QueueError
 from ..job_queue.frontend_queue import FrontendQueue
-from ..job_queue.jobs import Policy
+from ..job_queue.jobs import GIB, Policy
 from ..job_queue.keys import Keys
 from ..job_queue.ledger import Ledger
+from ..job_queue.meter import Meter
 from ..job_queue.series import Series
 from ..job_queue.store_clock import StoreClock
 from ..settings import Settings
@@ -36,6 +39,7 @@ from .administration import Administration
 from .allowance import AllowanceRoutes
 from .asking import Asking
 from .browsers import Browsers
+from .cold_files import ColdFiles
 from .delete_files import DeleteFiles
 from .disk_use import DiskUse
 from .feeds import Feeds
@@ -43,11 +47,15 @@ from .gate import Gate
 from .health import Health
 from .history import History
 from .identity import LOCAL_USER, Identity
+from .job_bucket import JobBucket
 from .job_routes import JobRoutes
 from .job_signatures import JobSignatures
+from .joining import Joining
 from .live_board import LiveBoard
 from .lost_files import LostFiles
+from .metering import Metering, places_of
 from .metrics import Metrics
+from .moved_bytes import MovedBytes
 from .page import Page
 from .panel_files import PanelFiles
 from .people import People
@@ -106,14 +114,27 @@ class Frontend:
         self._ledger = Ledger(self._client, keys)
         series = Series(self._client, keys)
         self._sampling = Sampling(series, self._ledger, self._board)
+        self._moved = MovedBytes()
+        self._metering = Metering(
+            Meter(self._client, keys), self._moved, settings, lambda: places_of(settings, self._people, system)
+        )
         self._clock = StoreClock(self._client)
         self._metrics = Metrics(self._board, self._ledger, series, self._clock)
         self._readiness = Readiness(self._relay, self._nodes, self._people)
         self._relay.attach(self._feeds.observe, self._board.touch, self._metrics.left)
+        arriving = BlobFolder(system / "arriving")
+        self._bucket = _bucket_of(settings, arriving)
+        self._cold = _cold_files(settings, self._bucket, self._people, system)
         shared = _shared(settings, system, self._people)
         signatures = JobSignatures(self._client, keys)
         submissions = Submissions(
-            self._nodes, shared, workshop_secret.sealer_of(settings), signatures, settings.webhook_hosts
+            self._nodes,
+            shared,
+            workshop_secret.sealer_of(settings),
+            signatures,
+            settings.webhook_hosts,
+            self._bucket,
+            self._cold,
         )
         browsers = Browsers(self._client, keys)
         self._notes = ActivityNotes(self._activity, with_prompts=settings.activity_prompts)
@@ -127,13 +148,16 @@ class Frontend:
             browsers,
             self._disk,
             self._notes,
+            self._cold,
         )
         notes = DeliveryNotes((settings.shared_folder or system) / NOTES / settings.workshop)
-        arriving = BlobFolder(system / "arriving")
-        self._files = WorkerFiles(self._queue, signatures, self._people.folder_of, arriving, notes)
+        self._files = WorkerFiles(
+            self._queue, signatures, self._people.folder_of, arriving, notes, self._bucket, self._cold
+        )
         self._lost_files = LostFiles(self._queue, notes, self._people.folder_of)
         self._page = Page(settings)
         self._settings = settings
+        self._system = system
         self._tasks: list[asyncio.Task[None]] = []
 
     def mount(self) -> None:
@@ -158,11 +182,15 @@ class Frontend:
         TemplateNeeds(self._nodes).mount()
         self._webhooks.mount()
         Steering(self._queue, self._board, self._client, self._keys, self._notes).mount()
-        ResultsZip(self._queue, self._people).mount()
+        self._moved.mount()
+        self._metering.mount()
+        cold = self._cold.storage if self._cold is not None else None
+        ResultsZip(self._queue, self._people, self._moved.sent_to_people, cold).mount()
         PanelFiles().mount()
         SignInRoutes(self._identity, self._activity).mount()
         AllowanceRoutes(self._allowances, self._disk).mount()
         DeleteFiles(self._people).mount()
+        Joining(Invitations(self._client, self._keys), self._settings, self._notes, self._system).mount()
         Administration(self._identity.users, self._allowances, self._activity, self._notes, self._presence).mount()
         server.add_outermost_middleware(WorkersAnswers(self._nodes).middleware())
         server.add_outermost_middleware(self._visits.middleware())
@@ -181,12 +209,15 @@ class Frontend:
             ("sweep", self._sweep_for_ever()),
             ("board", self._board.run()),
             ("sampling", self._sampling.run()),
+            ("metering", self._metering.run()),
             ("lag", self._metrics.run()),
             ("clock", self._clock.run()),
             ("readiness", self._readiness.run()),
             ("presence", self._presence.run()),
             ("webhooks", self._webhooks.run()),
             ("activity", self._activity.run()),
+            *([("bucket", self._bucket.run())] if self._bucket is not None else []),
+            *([("cold files", self._cold.run())] if self._cold is not None else []),
         ):
             self._tasks.append(asyncio.create_task(_logged(work), name=f"comfyume-{name}"))
 
@@ -252,6 +283,22 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
     except Exception:
         log.exception("[comfyume] a part of the frontend has ended; restart ComfyUI")
         raise
+
+
+def _bucket_of(settings: Settings, arriving: BlobFolder) -> JobBucket | None:
+    shared = object_stores.shared_bucket(settings)
+    if shared is None:
+        return None
+    most = None if settings.bucket_gib is None else int(settings.bucket_gib * GIB)
+    return JobBucket(shared, arriving, days=settings.bucket_days, most_bytes=most)
+
+
+def _cold_files(settings: Settings, bucket: JobBucket | None, people: People, system: Path) -> ColdFiles | None:
+    if bucket is None or settings.cache_gib is None:
+        return None
+    root = people.folder_of(LOCAL_USER, "output")
+    storage = ColdStorage(root, system / "cold", BlobFolder(system / "returning"), bucket.shared.bucket)
+    return ColdFiles(storage, bucket.shared, root, int(settings.cache_gib * GIB))
 
 
 def _shared(settings: Settings, system: Path, people: People) -> Callable[[str], dict[str, Any] | None]:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..blobs.digest import DigestCache
+from ..blobs.digest import Digest, DigestCache
 from ..comfyui_seams import server, sockets
 from ..comfyui_seams.context import Folders, Submit, Visit
 from ..job_queue.jobs import Submission
 from ..job_queue.sealing import Sealer
+from .cold_files import ColdFiles
+from .job_bucket import JobBucket
 from .job_signatures import JobSignatures
 from .webhooks import checked
 from .workshop_nodes import WorkshopNodes
@@ -35,7 +37,11 @@ class Submissions:
         sealer: Sealer,
         signatures: JobSignatures,
         webhook_hosts: Collection[str],
+        bucket: JobBucket | None = None,
+        cold: ColdFiles | None = None,
     ) -> None:
+        self._cold = cold
+        self._bucket = bucket
         self._webhook_hosts = webhook_hosts
         self._nodes = nodes
         self._sealer = sealer
@@ -61,7 +67,7 @@ class Submissions:
         names = await asyncio.to_thread(_names_of, prompt, visit) if visit.is_large else _names_of(prompt, visit)
         if names:
             for kind, path, file in await asyncio.to_thread(lambda: list(named_files(names, visit.folders))):
-                digest = await self._digests.of(file)
+                digest = await self._digest_of(file)
                 files.append({"kind": kind, "path": path, "sha256": digest.sha256, "size": digest.size})
         workflow = (extra_data.get("extra_pnginfo") or {}).get("workflow") or {}
         brief_extra: dict[str, Any] = {"create_time": extra_data.get("create_time")}
@@ -77,6 +83,7 @@ class Submissions:
             envelope={
                 "frontend": server.own_address(),
                 "shared": self._shared(visit.user),
+                "bucket": self._bucket.mark if self._bucket is not None else None,
                 "features": sockets.features_of(client),
                 "files": files,
                 "signature": await self._signatures.of(job_id, visit.user, files),
@@ -89,6 +96,16 @@ class Submissions:
             name=_name_of(visit.name),
             webhook="" if visit.webhook is None else checked(visit.webhook, self._webhook_hosts),
         )
+
+    async def _digest_of(self, file: Path) -> Digest:
+        """What a job's file holds; it is on its way to the workers then, where there is a bucket for that."""
+        cold = self._cold.storage.digest_of(file) if self._cold is not None else None
+        if cold is not None:
+            return cold
+        digest = await self._digests.of(file)
+        if self._bucket is not None:
+            self._bucket.ship(file, digest)
+        return digest
 
 
 def _name_of(told: Any) -> str:

@@ -22,6 +22,7 @@ from ..job_queue.frontend_queue import FrontendQueue
 from .activity_notes import ActivityNotes
 from .asking import Asking
 from .browsers import Browsers
+from .cold_files import ColdFiles
 from .disk_use import DiskUse
 from .gate import INNER, PERSON
 from .identity import LOCAL_USER, NotAllowed, Person
@@ -62,7 +63,9 @@ class Visits:
         browsers: Browsers,
         disk: DiskUse,
         notes: ActivityNotes,
+        cold: ColdFiles | None = None,
     ) -> None:
+        self._cold = cold
         self._people = people
         self._queue = queue
         self._submissions = submissions
@@ -137,9 +140,13 @@ class Visits:
 
     async def _handle(self, request: web.Request, handler: Handler, visit: Visit) -> web.StreamResponse:
         """Let ComfyUI answer. What it stumbles over in a prompt is the prompt's fault."""
+        path = request.path.removeprefix("/api")
+        if self._cold is not None and path == "/view":
+            answer = await self._cold.view(request, visit.folders)
+            if answer is not None:
+                return answer
         if self._pictures.are_asked_for(request):
             return await self._pictures.answer(request, handler, visit.folders)
-        path = request.path.removeprefix("/api")
         if path == "/userdata" and request.method == "GET":
             return await self._own_listing(await handler(request), request, visit)
         if request.method != "POST" or path != "/prompt":

@@ -19,13 +19,15 @@ from aiohttp.typedefs import Handler
 
 from ..blobs.delivery_notes import DeliveryNote, DeliveryNotes
 from ..blobs.digest import Digest, DigestCache
-from ..blobs.errors import BlobMissing, NotEnoughSpace, UnsafeName, UploadRefused
+from ..blobs.errors import BlobError, BlobMissing, NotEnoughSpace, UnsafeName, UploadRefused
 from ..blobs.http_server import UploadReceiver, announced_digest, serve_blob
 from ..blobs.placing import Placer
-from ..blobs.protocol import SMALL
+from ..blobs.protocol import BUCKET_HEADER, SMALL
 from ..blobs.store import BlobFolder
 from ..job_queue.errors import QueueError
 from ..job_queue.frontend_queue import FrontendQueue, HeldJob
+from .cold_files import ColdFiles
+from .job_bucket import JobBucket
 from .job_signatures import JobSignatures
 
 log = logging.getLogger("comfyume")
@@ -48,6 +50,13 @@ class Deliveries:
         self.lock = asyncio.Lock()
 
 
+class NotHereYet(Exception):
+    """A result is on its way from the bucket; so many bytes of it are here."""
+
+    def __init__(self, arrived: int) -> None:
+        self.arrived = arrived
+
+
 @dataclass(frozen=True)
 class Wanted:
     """Where a delivery is to go, and the words by which it is known again."""
@@ -66,6 +75,8 @@ class WorkerFiles:
         folder_of: a user's folder of a kind.
         blobs: where results arrive.
         notes: for what is delivered, so that it can be taken back if an attempt is lost.
+        bucket: through which large results may come.
+        cold: brings back what is no more on this machine's disk.
     """
 
     def __init__(
@@ -75,7 +86,11 @@ class WorkerFiles:
         folder_of: Callable[[str, str], Path],
         blobs: BlobFolder,
         notes: DeliveryNotes,
+        bucket: JobBucket | None = None,
+        cold: ColdFiles | None = None,
     ) -> None:
+        self._cold = cold
+        self._bucket = bucket
         self._queue = queue
         self._signatures = signatures
         self._notes = notes
@@ -114,6 +129,11 @@ class WorkerFiles:
         path = (root / wanted[1]).resolve()
         if not path.is_relative_to(root) or not path.is_file():
             raise web.HTTPNotFound(text=f"{wanted[1]} is no longer there.")
+        if self._cold is not None:
+            try:
+                await self._cold.warm(path)
+            except BlobError as error:
+                raise web.HTTPServiceUnavailable(text=str(error)) from error
         digest = await self._digests.of(path)
         if digest.sha256 != request.query.get("sha256"):
             return web.json_response({"sha256": digest.sha256, "size": digest.size}, status=409)
@@ -125,7 +145,10 @@ class WorkerFiles:
         if kind not in ("output", "temp"):
             raise web.HTTPBadRequest(text="Results go to output or temp.")
         try:
-            digest, blob, user, claim = await self._receive_if_small(request)
+            if BUCKET_HEADER in request.headers:
+                digest, blob, user, claim = await self._fetch(request)
+            else:
+                digest, blob, user, claim = await self._receive_if_small(request)
             owner = (request.match_info["job_id"], claim)
             deliveries = await self._deliveries_of(*owner)
             key = json.dumps([kind, subfolder, name, digest.sha256])
@@ -139,6 +162,8 @@ class WorkerFiles:
                 if key not in deliveries.names:
                     placed = Wanted(user, kind, subfolder, name, key)
                     deliveries.names[key] = await self._place(deliveries, owner, placed, blob, digest)
+        except NotHereYet as error:
+            return web.json_response({"arrived": error.arrived}, status=202)
         except UploadRefused as error:
             return web.json_response(error.body, status=error.status)
         except UnsafeName as error:
@@ -151,6 +176,23 @@ class WorkerFiles:
             log.warning("[comfyume] a result cannot be kept: %s", error)
             return web.json_response({"error": f"The frontend cannot keep the file: {error.strerror}"}, status=500)
         return web.json_response({"name": deliveries.names[key]})
+
+    async def _fetch(self, request: web.Request) -> tuple[Digest, Path | None, str, str]:
+        """Get a result out of the bucket; returns as ``_receive_if_small``. Raises ``NotHereYet``."""
+        job, claim = await self._job_and_claim(request)
+        digest = announced_digest(request)
+        if self._bucket is None:
+            raise UploadRefused(424, "This frontend has no bucket.")
+        try:
+            arrived = await self._bucket.arrive(digest)
+        except NotEnoughSpace:
+            raise
+        except BlobError as error:
+            log.warning("[comfyume] a result does not come through the bucket: %s", error)
+            raise UploadRefused(424, str(error)) from error
+        if isinstance(arrived, int):
+            raise NotHereYet(arrived)
+        return digest, arrived, job.user, claim
 
     async def _receive_if_small(self, request: web.Request) -> tuple[Digest, Path | None, str, str]:
         """Take a small file while the store is asked whose job it is; a large one waits for the answer.

@@ -16,6 +16,7 @@ from ..job_queue.errors import QueueError, SecretsUnreadable
 from ..job_queue.jobs import ClaimedJob
 from ..job_queue.sealing import Sealer
 from ..job_queue.worker_queue import Claims, NotRegistered
+from .choosing_transport import Transports
 from .courier import FINISH, Courier
 from .endings import failed_status, now_ms
 from .engine import Engine
@@ -25,7 +26,7 @@ from .memory_gate import MemoryGate
 from .publishing import PublishedNames, Publisher
 from .registration import Registration
 from .running_job import Finish, RunningJob
-from .transports import InputFile, Transport, Transports
+from .transports import InputFile, Transport
 
 log = logging.getLogger("comfyume")
 

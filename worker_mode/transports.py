@@ -17,12 +17,11 @@ from ..blobs.delivery_notes import DeliveryNote, DeliveryNotes
 from ..blobs.digest import Digest, digest_file
 from ..blobs.errors import BlobMissing, TransferFailed
 from ..blobs.filing import link_or_copy
-from ..blobs.http_client import download, upload
+from ..blobs.http_client import announce, download, upload
 from ..blobs.placing import Placer
 from ..blobs.protocol import SMALL
 from ..blobs.store import BlobFolder
 from ..job_queue.jobs import ClaimedJob
-from ..shared_folder import NOTES, read_mark
 
 T = TypeVar("T")
 
@@ -155,8 +154,18 @@ class HttpTransport:
     async def deliver(self, kind: str, subfolder: str, name: str, source: Path) -> str:
         """See ``Transport``."""
         digest = await _blocking(source, partial(digest_file, source))
-        query = urlencode({"kind": kind, "subfolder": subfolder, "name": name})
-        reply = await upload(self._sessions.get(), f"{self._files}?{query}", source, digest, headers=self._headers)
+        url = self._url_of(kind, subfolder, name)
+        return self._name_in(await upload(self._sessions.get(), url, source, digest, headers=self._headers))
+
+    async def announce(self, kind: str, subfolder: str, name: str, digest: Digest) -> str:
+        """Let the frontend fetch a finished file from the bucket; returns and raises as ``deliver``."""
+        url = self._url_of(kind, subfolder, name)
+        return self._name_in(await announce(self._sessions.get(), url, digest, headers=self._headers))
+
+    def _url_of(self, kind: str, subfolder: str, name: str) -> str:
+        return f"{self._files}?{urlencode({'kind': kind, 'subfolder': subfolder, 'name': name})}"
+
+    def _name_in(self, reply: dict[str, Any]) -> str:
         final = reply.get("name")
         if not isinstance(final, str):
             raise TransferFailed("Uploading to", self._files, "its answer names no file", "See the frontend's log.")
@@ -164,31 +173,6 @@ class HttpTransport:
 
     def settle(self) -> None:
         """See ``Transport``. The frontend's notes are its own to forget."""
-
-
-class Transports:
-    """Chooses the transport of a job: the folder if both sides see the same one, else HTTP."""
-
-    def __init__(
-        self, *, shared_folder: Path | None, workshop: str, frontend_url: str | None, blobs: BlobFolder
-    ) -> None:
-        self._shared_folder = shared_folder
-        self._workshop = workshop
-        self._shared_mark = read_mark(shared_folder) if shared_folder else None
-        self._frontend_url = frontend_url
-        self._blobs = blobs
-        self._sessions = Sessions()
-
-    def for_job(self, job: ClaimedJob) -> Transport:
-        """The transport of a job."""
-        shared = job.envelope.get("shared")
-        if shared and self._shared_folder is not None and shared["mark"] == self._shared_mark:
-            notes = DeliveryNotes(self._shared_folder / NOTES / self._workshop)
-            return SharedFolderTransport(self._shared_folder, shared["folders"], notes, job)
-        frontend = self._frontend_url or job.envelope.get("frontend")
-        if not frontend:
-            return NoTransport()
-        return HttpTransport(self._sessions, self._blobs, frontend, job)
 
 
 class NoTransport:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from .. import workshop_secret
+from .. import object_stores, workshop_secret
 from ..blobs.store import BlobFolder
 from ..comfyui_seams.context import Folders
 from ..job_queue.catalogue import CatalogueStore
@@ -22,6 +22,7 @@ from ..job_queue.store_clock import StoreClock
 from ..job_queue.worker_queue import Claims, Reports, WorkerIdentity
 from ..settings import Settings
 from ..shared_folder import JOBS
+from .choosing_transport import Transports
 from .control import Control
 from .courier import Courier
 from .engine import Engine
@@ -33,7 +34,6 @@ from .model_pulls import ModelPulls
 from .registration import Registration
 from .telemetry import tell_for_ever
 from .time_limit import TimeLimit
-from .transports import Transports
 from .unsent import UnsentResults
 
 log = logging.getLogger("comfyume")
@@ -97,6 +97,7 @@ class Worker:
             transports=Transports(
                 # A standalone process is its own neighbour: its people's folders are where its jobs' are.
                 shared_folder=settings.shared_folder or (system if settings.mode == "standalone" else None),
+                bucket=object_stores.shared_bucket(settings),
                 workshop=settings.workshop,
                 frontend_url=settings.frontend_url,
                 blobs=BlobFolder(system / "blobs"),

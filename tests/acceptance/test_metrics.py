@@ -26,7 +26,7 @@ from comfyume.tests.harness.pair import Pair
 from comfyume.tests.harness.people import add_users, basic
 from comfyume.tests.harness.pings import Pings
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.alone, pytest.mark.timeout(240)]
 
 #: Names that stand nowhere else.
 PEOPLE = ("adalovelace", "bobmarley", "cleopatra", "davidbowie")

@@ -16,7 +16,7 @@ from comfyume.tests.acceptance.conftest import Room
 from comfyume.tests.harness.client import Client, RequestRefused
 from comfyume.tests.harness.processes import ComfyProcess
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.alone]
 
 #: Seconds for which a request may wait for others' pictures; two cores share encoding, client and server.
 LONGEST = 0.25

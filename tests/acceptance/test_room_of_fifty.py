@@ -34,6 +34,7 @@ from comfyume.tests.harness.processes import ComfyProcess
 
 pytestmark = [
     pytest.mark.acceptance,
+    pytest.mark.alone,
     pytest.mark.timeout(400),
     pytest.mark.parametrize("comfyui", ["new"], indirect=True, scope="session"),
 ]

@@ -24,6 +24,7 @@ from comfyume.tests.harness.pair import Pair
 
 pytestmark = [
     pytest.mark.acceptance,
+    pytest.mark.alone,
     pytest.mark.timeout(400),
     pytest.mark.parametrize("comfyui", ["new"], indirect=True, scope="session"),
 ]

@@ -67,6 +67,43 @@ def running_row(number: int, **parts: Any) -> dict[str, Any]:
     return job_row(900 + number, **running, started=time.time() - 20, starts_at=None) | parts
 
 
+def cost_told(gone: str) -> dict[str, Any]:
+    """What `/comfyume/cost` tells after ten hours of one worker, and four of another that has gone."""
+    return {
+        "now": 1_764_820_800.0,
+        "currency": "EUR",
+        "begins": 1_764_784_800.0,
+        "ends": 1_765_044_000.0,
+        "since": 1_764_784_800.0,
+        "is_end_known": True,
+        "lines": [
+            {"what": "gpu", "amount": 14.0, "amount_by_end": 76.0, "price": 1.43, "cost": 20.0, "cost_by_end": 94.4},
+            {"what": "server", "amount": 10.0, "amount_by_end": 72.0, "price": 0.05, "cost": 0.5, "cost_by_end": 3.6},
+            dict.fromkeys(("price", "cost", "cost_by_end")) | {"what": "storage", "amount": 0.5, "amount_by_end": 4.75},
+            {
+                "what": "traffic",
+                "amount": 20.0,
+                "amount_by_end": 144.0,
+                "price": 0.09,
+                "cost": 1.8,
+                "cost_by_end": 12.96,
+            },
+        ],
+        "cost": 22.3,
+        "cost_by_end": 110.96,
+        "workers": [
+            {"worker": "gpu-0", "price_hour": 1.2, "hours": 10.0, "cost": 12.0, "is_here": True},
+            {"worker": gone, "price_hour": None, "hours": 4.0, "cost": None, "is_here": False},
+        ],
+        "unpriced_hours": 4.0,
+        "always_on": {"gpus": 2, "hours": 144.0, "price_hour": 1.43, "cost": 205.71},
+        "to_people": 15 * GIB,
+        "to_workers": 5 * GIB,
+        "from_workers": 7 * GIB,
+        "gib": 50.0,
+    }
+
+
 def make_up(
     tab: Interface,
     workers: list[dict[str, Any]],

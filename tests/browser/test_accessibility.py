@@ -112,7 +112,7 @@ def test_the_workshop_and_its_question(enter: Enter, palette: str) -> None:
     judge(tab, ".cfm-dialog")
     tab.picture(f"{palette}-question")
     tab.page.get_by_role("dialog").get_by_role("button").first.click()
-    for section, place in (("People", "searchbox"), ("Models", "list"), ("History", "table")):
+    for section, place in (("People", "searchbox"), ("Models", "list"), ("Cost", "table"), ("History", "table")):
         workshop_panel.show(tab, section)
         expect(panel.get_by_role(place).last).to_be_visible(timeout=PATIENCE)
         for summary in panel.locator("summary").filter(has_text=re.compile("ada|everybody|flux")).all():

@@ -24,7 +24,7 @@ from comfyume.tests.harness.people import add_users
 from comfyume.tests.harness.processes import READY_SECONDS
 from comfyume.tests.harness.script_engine import Script
 
-pytestmark = [pytest.mark.browser, pytest.mark.acceptance, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.alone, pytest.mark.acceptance, pytest.mark.timeout(300)]
 
 WORKERS = 20
 #: Seconds between two steps of a job, and for which they are watched.

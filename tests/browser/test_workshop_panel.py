@@ -7,7 +7,7 @@ import io
 import re
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from playwright.sync_api import Locator, Request, expect
 from comfyume.job_queue.jobs import GIB
 from comfyume.tests.browser.conftest import FIRST_VISIT_IS_OVER, NODE_PACK
 from comfyume.tests.browser.interface import PATIENCE, Interface, see
-from comfyume.tests.browser.made_up import PEOPLE, answer, job_row, make_up, running_row, worker_row
+from comfyume.tests.browser.made_up import PEOPLE, answer, cost_told, job_row, make_up, running_row, worker_row
 from comfyume.tests.browser.visitors import Enter, ask, run_slowly, script_of, submit
 from comfyume.tests.browser.workshop_panel import (
     button,
@@ -117,6 +117,11 @@ def note_scripts(tab: Interface) -> set[str]:
     return scripts
 
 
+def size_of(room: Pair, scripts: set[str]) -> int:
+    """Bytes of the panel's scripts."""
+    return sum(len(script_of(room, "ines").request("GET", script)) for script in scripts)
+
+
 # Who has it.
 
 
@@ -133,10 +138,34 @@ def test_only_an_instructors_page_has_the_tab(enter: Enter, room: Pair) -> None:
     scripts = note_scripts(ines)
     ines.reload()
     expect(button(ines)).to_have_count(1, timeout=PATIENCE)
-    assert scripts == {"/comfyume/workshop/panel.mjs"}
+    assert scripts == {"/comfyume/workshop/panel.mjs", "/comfyume/workshop/loading.mjs"}
     open_panel(ines)
     assert "/comfyume/workshop/queue.mjs" in scripts
     assert not [script for script in scripts if "charts" in script]
+
+
+def test_what_could_not_be_loaded_is_said_and_tried_again(enter: Enter) -> None:
+    tab = enter()
+
+    def fail_and_try_again(pattern: str, opening: Callable[[], None], loaded: Callable[[], Locator]) -> None:
+        tab.page.route(pattern, lambda route: route.abort())
+        opening()
+        said = tab.page.locator(".side-bar-panel, .cfm-workshop").get_by_role("alert").last
+        see(said, "could not be loaded")
+        tab.page.unroute(pattern)
+        said.get_by_role("button", name="Try again").click()
+        expect(loaded()).to_be_visible(timeout=PATIENCE)
+        expect(said).to_have_count(0)
+
+    now, tables = "/view.mjs", panel(tab).get_by_role("table")
+    fail_and_try_again(f"**{now}", lambda: button(tab).click(), lambda: panel(tab).get_by_role("tab", name="Now"))
+    fail_and_try_again("**/history.mjs", lambda: show(tab, "History"), lambda: tables.last)
+    show(tab, "Now")
+    tab.reload()
+    open_panel(tab)
+    charts = panel(tab).locator("figure canvas")
+    fail_and_try_again("**/charts/uplot.mjs", lambda: show(tab, "History"), lambda: charts.first)
+    expect(tables.last).to_be_visible()
 
 
 # One glance.
@@ -390,7 +419,7 @@ def test_all_of_it_goes_by_keyboard(tab: Interface, room: Pair) -> None:
     expect(panel(tab).locator("[aria-rowindex='9']")).to_be_focused()
     assert len(tab.node_types) == nodes
     panel(tab).get_by_role("tab", name="Now").focus()
-    for key, name in (("ArrowRight", "People"), ("End", "History"), ("ArrowRight", "Now")):
+    for key, name in (("ArrowRight", "People"), ("End", "Cost"), ("ArrowRight", "Now")):
         keyboard.press(key)
         expect(panel(tab).get_by_role("tab", name=name)).to_be_focused()
         expect(panel(tab).get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
@@ -512,6 +541,63 @@ def test_history_and_cost_of_all_and_of_one(tab: Interface, room: Pair) -> None:
     tab.choose_palette("dark")
 
 
+# Cost.
+
+
+def figures(tab: Interface, name: str) -> list[list[str]]:
+    """What a table of the panel shows, row by row."""
+    table = panel(tab).get_by_role("table", name=name)
+    expect(table).to_be_visible(timeout=PATIENCE)
+    return [line.locator("th, td").all_inner_texts() for line in table.locator("tbody tr").all()]
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_what_the_workshop_costs_and_how_that_is_reckoned(enter: Enter, width: int) -> None:
+    tab = enter(width=width)
+    tab.choose_palette("dark")
+    tab.page.route("**/comfyume/cost", partial(answer, body=cost_told(NOT_A_NAME)))
+    open_panel(tab)
+    show(tab, "Cost")
+    assert figures(tab, "What costs, in EUR") == [
+        ["GPUs", "20.00", "94.40", "14 h", "76 h", "1.43"],
+        ["Server", "0.50", "3.60", "10 h", "72 h", "0.05"],
+        ["Files kept", "no price set", "no price set", "0.50 GiB months", "4.8 GiB months", "no price set"],
+        ["Files sent", "1.80", "12.96", "20 GiB", "144 GiB", "0.09"],
+        ["Together", "22.30", "110.96", "", "", ""],
+    ]
+    assert figures(tab, "Workers, in EUR") == [
+        ["gpu-0", "12.00", "10 h", "1.20", "here"],
+        [NOT_A_NAME, "no price set", "4 h", "no price set", "gone"],
+    ]
+    sums = panel(tab).locator(".cfw-totals")
+    see(sums, re.compile("So far.*22.30 EUR.*By .*110.96 EUR.*2 GPUs always on.*205.71 EUR", re.DOTALL))
+    for words in ("busy or not", "the 50 GiB of files", "2 GPUs, as many as were ever here at once", "in no sum"):
+        see(panel(tab).get_by_role("tabpanel"), words)
+    assert panel(tab).evaluate("panel => panel.scrollWidth <= panel.clientWidth")
+    assert panel(tab).get_by_role("tabpanel").evaluate("panel => panel.scrollWidth <= panel.clientWidth")
+    assert tab.page.evaluate("window.taken") is None
+    tab.picture(str(width))
+    panel(tab).get_by_text("How it is reckoned").scroll_into_view_if_needed()
+    tab.picture(f"{width}-rules")
+
+
+def test_the_cost_of_this_workshop_goes_on(tab: Interface, room: Pair) -> None:
+    show(tab, "Cost")
+    [[worker, *_, now]] = figures(tab, "Workers, in USD")
+    assert (worker, now) == ("worker0", "here")
+    [gpus, server, *_] = figures(tab, "What costs, in USD")
+    assert gpus[-1] == "36.00"
+    assert [server[column] for column in (1, 2, 5)] == ["no price set"] * 3
+    before = panel(tab).locator(".cfw-totals dd").first.inner_text()
+    told = ask(room, "GET", "/comfyume/cost")
+    assert told["cost"] == pytest.approx(36 * told["lines"][0]["amount"], abs=0.01)
+    # A cent a second.
+    tab.wait("text => document.querySelector('.cfw-totals dd').innerText !== text", before, timeout=40_000)
+    tab.choose_palette("light")
+    tab.picture("light")
+    tab.choose_palette("dark")
+
+
 # It keeps up.
 
 
@@ -541,6 +627,7 @@ def test_changes_are_seen_at_once_and_nothing_is_asked_for(tab: Interface, room:
     assert not [url for url in asked if "/workshop/" not in url and "/people" not in url]
 
 
+@pytest.mark.alone
 def test_a_thousand_waiting_jobs_stay_smooth(enter: Enter, room: Pair) -> None:
     pause(room)
     for name in PEOPLE:
@@ -575,14 +662,16 @@ def test_a_thousand_waiting_jobs_stay_smooth(enter: Enter, room: Pair) -> None:
     tab.wait("Number(document.querySelector('[role=grid]').ariaRowCount) < 990")
     longest = max(tab.page.evaluate("held"))
     print(f"the panel held up a frame for {longest:.0f} ms at most")
-    for section in ("People", "Models", "History"):
+    # These were there before the test listened.
+    first = scripts | {"/comfyume/workshop/panel.mjs", "/comfyume/workshop/loading.mjs"}
+    for section in ("People", "Models", "Cost", "History"):
         show(tab, section)
         tab.page.wait_for_timeout(200)
     expect(panel(tab).locator("figure canvas")).to_have_count(4, timeout=PATIENCE)
-    files = scripts | {"/comfyume/workshop/panel.mjs"}
-    size = sum(len(script_of(room, "ines").request("GET", file)) for file in files)
-    print(f"{size} bytes in {len(files)} scripts")
-    assert 50_000 < size < 100_000
+    opened, later = size_of(room, first), size_of(room, scripts - first)
+    print(f"{opened} bytes in scripts as it opens, {later} later")
+    assert 30_000 < opened < 60_000
+    assert 50_000 < opened + later < 140_000
     assert statistics.median(took) < 300
     assert longest < 100
 

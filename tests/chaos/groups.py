@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from . import (
+    bucket_faults,
     busy,
     cancels,
     clocks,
@@ -60,6 +61,7 @@ GROUPS = [
     Group(("G11",), cancels.run, 24, 2000),
     Group(("G8",), same_submits.run, 20, 1000),
     Group(("G16",), outputs.run, 25, 300),
+    Group(("G20",), bucket_faults.run, 24, 300),
     Group(("G18",), sizes.run, 24, 800),
     Group(("G2", "G4"), kills.run, 6, 1000, is_alone=True),
     Group(("G5",), busy.run, 2, 200, is_alone=True),

@@ -66,7 +66,7 @@ class S3Server:
     def start(self, timeout: float = 60.0) -> S3Server:
         """Start the server, wait until it answers, and make the bucket where it is not."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        program = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        program = [sys.executable, Path(__file__).with_name("s3_program.py"), "-H", "127.0.0.1", "-p", str(self.port)]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 program,

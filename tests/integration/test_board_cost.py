@@ -7,9 +7,13 @@ import json
 import statistics
 import time
 
+import pytest
+
 from comfyume.job_queue.forecast import forecast
 from comfyume.server_routes.board_rows import Rows, rows_of
 from comfyume.tests.harness.room import Room
+
+pytestmark = pytest.mark.alone
 
 WORKERS, PEOPLE, JOBS = 20, 200, 1_000
 

@@ -29,6 +29,7 @@ CALL = re.compile(r"redis\.p?call\('([A-Za-z]+)'((?:[^()]|\([^()]*\))*)")
 #: Key names that only scripts, or only Python, have to do with.
 SCRIPTS_ONLY = {"active", "fits", "history", "idle", "lane", "lanes", "lease", "needs", "nothing"}
 SCRIPTS_ONLY |= {"running", "submitted", "people", "queued", "served", "turns", "usage", "kind", "reserved", "submits"}
+SCRIPTS_ONLY |= {"meter", "metered"}
 SCRIPTS_ONLY |= {"heads", "order", "passed", "grace", "swept", "orphans", "allowance", "grant", "lost", "ended"}
 PYTHON_ONLY = {"catalogues-seen", "replies", "script-file"}
 PYTHON_ONLY |= {"users", "session", "sessions-of", "failures", "browser", "activity", "signing-key"}

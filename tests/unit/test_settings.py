@@ -19,6 +19,7 @@ STORE = {"COMFYUME_REDIS_URL": "redis://127.0.0.1:6379"}
 #: What the README says where the plain default would not help a reader.
 DEFAULTS_IN_WORDS = {
     "redis_url": "a store of its own, in standalone mode",
+    "workers_redis_url": "that of the frontend, unless it is on this machine",
     "worker_id": "host name and GPU index",
     "secret": "the store's password, or a file of this machine",
     "frontend_url": "told by the job",
@@ -26,6 +27,8 @@ DEFAULTS_IN_WORDS = {
     "bucket": "none",
     "bucket_endpoint": "Amazon's",
     "bucket_region": "told by the endpoint, or by boto3's own settings",
+    "bucket_gib": "no limit",
+    "cache_gib": "all of them",
     "bucket_key": "found by boto3",
     "bucket_secret": "found by boto3",
     "hf_token": "`HF_TOKEN`",
@@ -102,6 +105,11 @@ def test_a_role_without_a_store_is_told_which_setting_is_missing(mode):
         ("LEASE", "soon", "number"),
         ("HISTORY_DAYS", "-1", "greater than 0"),
         ("HISTORY_SIZE", "0", "greater than or equal to 1"),
+        ("WORKSHOP_ENDS", "tomorrow", "as in 2026-12-03 18:00"),
+        ("WORKSHOP_BEGINS", "2026-13-03 18:00", "as in 2026-12-03 18:00"),
+        ("CURRENCY", "many coins", "such as EUR"),
+        ("PRICE_SERVER_HOUR", "nan", "finite"),
+        ("PRICE_TRAFFIC_GIB", "-1", "greater than or equal to 0"),
     ],
 )
 def test_an_impossible_value_is_refused_by_name_with_what_to_write(name, value, message):
@@ -109,6 +117,15 @@ def test_an_impossible_value_is_refused_by_name_with_what_to_write(name, value, 
         settings.load({f"COMFYUME_{name}": value})
     assert f"COMFYUME_{name}" in str(raised.value)
     assert message in str(raised.value)
+
+
+def test_a_workshop_ends_after_it_begins(tmp_path):
+    with pytest.raises(settings.SettingsError, match="WORKSHOP_ENDS must be later"):
+        settings.load({"COMFYUME_WORKSHOP_BEGINS": "2026-12-03 18:00", "COMFYUME_WORKSHOP_ENDS": "2026-12-02 18:00"})
+    file = tmp_path / settings.FILE_NAME
+    file.write_text('workshop_begins = 2026-12-03T18:00:00\nworkshop_ends = "2026-12-06 18:00"\n')
+    loaded = settings.load({}, file)
+    assert (loaded.workshop_ends - loaded.workshop_begins).days == 3
 
 
 def test_an_unknown_setting_is_refused_with_the_list_of_settings():

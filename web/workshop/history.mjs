@@ -1,6 +1,7 @@
 // What the workshop's jobs took and cost, as figures, charts and files to keep.
 
 import { name } from "./kit.mjs";
+import { notLoaded } from "./loading.mjs";
 import { table } from "./table.mjs";
 
 /** Hours that one can look back. */
@@ -53,10 +54,17 @@ export function historySection(kit) {
     await attempt(async () => {
       const series = client.get(`/comfyume/series?hours=${Math.min(span, MOST_CHARTED)}`);
       show(await client.get(`/comfyume/history?${query}`));
-      const { chartsView } = await import("./charts.mjs");
-      charts ??= chartsView(kit, drawn);
-      charts.show(await series);
+      charts ??= await chart();
+      charts?.show(await series);
     });
+  }
+
+  /** What draws the charts; undefined where it could not be fetched, which is said in their place. */
+  async function chart() {
+    const made = await import("./charts.mjs").catch(() => null);
+    if (charts) return charts;
+    drawn.replaceChildren(...(made ? [] : [notLoaded(kit, word, load)]));
+    return made?.chartsView(kit, drawn);
   }
 
   /** @type {(key: string, value: number | null) => string} */

@@ -1,5 +1,7 @@
 // The tab "Workshop" in ComfyUI's side bar; what it shows is loaded when it is opened.
 
+import { notLoaded } from "./loading.mjs";
+
 const PARTS = ["kit", "state", "now", "queue", "rows", "job_row", "worker_card", "actions", "tabs", "trouble", "undo"];
 
 /** @param {Workshop.Tools} tools */
@@ -15,9 +17,14 @@ export async function start(tools) {
     place = container;
     // All at once: one after the other names the next.
     const parts = PARTS.map((part) => import(`./${part}.mjs`));
-    const [{ workshopView }] = await Promise.all([import("./view.mjs"), ...parts]);
+    const loading = Promise.all([import("./view.mjs"), ...parts]);
+    const [{ workshopView } = {}] = await loading.catch(() => /** @type {[]} */ ([]));
     // It may have been closed meanwhile, or drawn elsewhere.
     if (place !== container) return;
+    if (!workshopView) {
+      container.replaceChildren(notLoaded(tools, word, () => void render(container)));
+      return;
+    }
     view ??= workshopView(tools, word);
     if (view.root.parentElement !== container) container.replaceChildren(view.root);
     // The panel scrolls inside, so that its head stays.

@@ -94,6 +94,8 @@ declare namespace Workshop {
     opened: (name: string) => void,
   ) => { root: HTMLElement; select(name: string): void };
   /** `home` gets the focus when the bar goes with it. */
+  /** `again` tries what has failed once more. */
+  type NotLoaded = (tools: Pick<Tools, "element">, word: Words, again: () => void) => HTMLElement;
   type MakeUndo = (kit: Kit, home: HTMLElement) => { root: HTMLElement; told: Kit["told"] };
   type MakeJobRow = (kit: Kit, id: string, isSelected: () => boolean) => Row;
   /** `people` for whom the worker can be kept. */
@@ -289,6 +291,35 @@ declare namespace Workshop {
     people: (Sums & { user: string })[];
     workers: (Sums & { worker: string })[];
     jobs: HistoryJob[];
+  }
+
+  /** What something costs: so much of it, in hours, GiB months or GiB; null where no price is set. */
+  interface CostLine {
+    what: "gpu" | "server" | "storage" | "traffic";
+    amount: number;
+    amount_by_end: number;
+    price: number | null;
+    cost: number | null;
+    cost_by_end: number | null;
+  }
+
+  interface Cost {
+    currency: string;
+    begins: number;
+    ends: number;
+    since: number;
+    is_end_known: boolean;
+    lines: CostLine[];
+    cost: number | null;
+    cost_by_end: number | null;
+    workers: { worker: string; price_hour: number | null; hours: number; cost: number | null; is_here: boolean }[];
+    unpriced_hours: number;
+    always_on: { gpus: number; hours: number; price_hour: number | null; cost: number | null };
+    /** Bytes. */
+    to_people: number;
+    to_workers: number;
+    /** What is kept now. */
+    gib: number;
   }
 
   type Column = (number | null)[];

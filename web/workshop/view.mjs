@@ -2,6 +2,7 @@
 
 import { actionsOf } from "./actions.mjs";
 import { kitOf } from "./kit.mjs";
+import { notLoaded } from "./loading.mjs";
 import { nowSection } from "./now.mjs";
 import { Board } from "./state.mjs";
 import { tabRow } from "./tabs.mjs";
@@ -10,7 +11,7 @@ import { undoBar } from "./undo.mjs";
 
 /** Milliseconds after which times are written anew though nothing was told. */
 const TICK = 5000;
-const ICONS = { now: "bolt", people: "users", models: "box", history: "chart-line" };
+const ICONS = { now: "bolt", people: "users", models: "box", history: "chart-line", cost: "wallet" };
 
 /** @type {Workshop.MakeView} */
 export function workshopView(tools, word) {
@@ -39,6 +40,7 @@ export function workshopView(tools, word) {
   async function load(name) {
     if (name === "people") return (await import("./people.mjs")).peopleSection(kit);
     if (name === "models") return (await import("./models.mjs")).modelsSection(kit);
+    if (name === "cost") return (await import("./cost.mjs")).costSection(kit);
     return (await import("./history.mjs")).historySection(kit);
   }
 
@@ -54,9 +56,17 @@ export function workshopView(tools, word) {
     wanted = name;
     const loading = sections.get(name) ?? load(name);
     sections.set(name, loading);
-    const section = await kit.attempt(() => loading);
-    if (!section) sections.delete(name);
-    if (!section || wanted !== name) return;
+    const section = await loading.catch((error) => {
+      console.error(`[comfyume] ${name} cannot be shown:`, error);
+      sections.delete(name);
+      return undefined;
+    });
+    if (wanted !== name) return;
+    if (!section) {
+      shown = undefined;
+      panel.replaceChildren(notLoaded(tools, word, () => void open(name)));
+      return;
+    }
     if (shown !== section) panel.replaceChildren(section.root);
     shown = section;
     section.show?.(person);
