@@ -33,6 +33,7 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 Mode = Literal["standalone", "frontend", "worker", "off"]
 QueueMode = Literal["fifo", "round_robin", "fair"]
 GateMode = Literal["on", "dry_run", "off"]
+PullMode = Literal["none", "templates"]
 
 
 def _split(separator: str) -> BeforeValidator:
@@ -69,9 +70,13 @@ class SettingsError(Exception):
     """A setting is unknown or impossible; the message says what to write instead."""
 
 
+#: A bucket, and maybe a prefix in it.
+IN_A_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s\\]*)?")
 #: Names of settings that nobody is told the value of.
 SECRET_NAME = re.compile("secret|password|token|(?:^|_)key(?:_|$)")
-#: Too long for its line.
+#: Too long for their lines.
+MODELS = "where models are found, as in `/mnt/models; s3://NAME/PREFIX`; between semicolons"
+MODELS_HOSTS = "further hosts from which models may be fetched, also in a private network; between commas"
 ROUTES = "who may use routes of node packs, as in `participant GET /pack/route`; between semicolons"
 WORKERS_STORE = "address of the store for workers that join by a link, as `comfyume workers allow` prints it"
 CACHE = "GiB of results on a frontend's disk; older ones stay in the bucket alone"
@@ -103,6 +108,11 @@ class Settings(BaseModel):
     backup_key: str = Field("", repr=False, description="words that seal the backup; keep them elsewhere too")
     backup_paths: Words = Field((), description="further files and folders that belong to it; between commas")
     backup_hours: float = Field(1, gt=0, description="hours between two snapshots that the frontend takes by itself")
+    models: Lines = Field((), description=MODELS)
+    models_hosts: Words = Field((), description=MODELS_HOSTS)
+    models_pickles: bool = Field(False, description="whether models may come that are no safetensors files")
+    hf_token: str = Field("", repr=False, description="token of Hugging Face, if `HF_TOKEN` does not tell it")
+    pull_models: PullMode = Field("none", description="models that a worker fetches as it starts")
     queue_mode: QueueMode = Field("fair", description="who goes next")
     job_timeout: float = Field(1800, gt=0, description="seconds that a job may run")
     vram_gate: GateMode = Field("on", description="whether jobs wait for GPU memory; dry_run only tells of it")
@@ -193,7 +203,7 @@ class Settings(BaseModel):
     def _bucket_is_an_address(cls, value: str | None) -> str | None:
         if not value:
             return None
-        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s\\]*)?", value):
+        if not IN_A_BUCKET.fullmatch(value):
             raise ValueError("write it as s3://NAME or s3://NAME/PREFIX, with the bucket's name in small letters")
         return value.rstrip("/")
 
@@ -211,6 +221,16 @@ class Settings(BaseModel):
             if not text.startswith("/") or ".." in text.split("/") or not text.strip("/"):
                 raise ValueError(f"{text!r} is no path from the root on, as /etc/wireguard")
         return value
+
+    @field_validator("models")
+    @classmethod
+    def _models_are_in_places(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for place in value:
+            if not IN_A_BUCKET.fullmatch(place) and (urlsplit(place).scheme or not place.startswith(("/", "~"))):
+                raise ValueError(
+                    f"{place!r} is no place: write folders as /mnt/models, and buckets as s3://NAME/PREFIX"
+                )
+        return tuple(place.rstrip("/") for place in value)
 
     @field_validator("currency")
     @classmethod

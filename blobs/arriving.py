@@ -114,6 +114,26 @@ class ArrivingBlob:
             finally:
                 self._close()
 
+    def commit_as_found(self) -> Digest:
+        """Publish what has arrived under the hash that it has, whatever was announced; return its digest. Closes.
+
+        For contents whose hash nobody told: the announced one only named the partial file.
+        """
+        with self._lock:
+            self._check_open()
+            try:
+                self._hash_until_here()
+                found = Digest(self._hasher.hexdigest(), self.length)
+                if os.name == "nt":  # an open file cannot be renamed there
+                    self._close()
+                own = self._folder.partial(found.sha256)
+                own.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(self._path, own)
+                self._folder.commit(found.sha256, hashed=found.sha256)
+                return found
+            finally:
+                self._close()
+
     def close(self, *, remove: bool = False) -> None:
         """Stop writing; keep what has arrived for a later resumption, unless it is nothing or `remove` is set."""
         with self._lock:

@@ -16,6 +16,11 @@ def system_folder() -> Path:
     return Path(folder_paths.get_system_user_directory("comfyume"))
 
 
+def models_folder() -> Path:
+    """Where the models of this ComfyUI are, but for those that its configuration has elsewhere."""
+    return Path(folder_paths.models_dir).absolute()
+
+
 def own_folders() -> Folders:
     """The folders that this ComfyUI was started with."""
     return Folders(Path(_own_input()).absolute(), Path(_own_output()).absolute(), Path(_own_temp()).absolute())

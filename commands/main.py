@@ -19,6 +19,7 @@ COMMANDS = {
     "worker": "make this machine a worker of a workshop, by a link from its instructor",
     "packs": "write down which node packs ComfyUI has here, so that workers that join get the same",
     "limits": "set what people may use, see what they have used, and grant credits",
+    "models": "tell which models the workshop needs, bring them here, keep them in a bucket, and check them",
     "cost": "tell what the workshop costs so far, and by its end",
     "activity": "tell who did what",
     "backup": "take a snapshot of the workshop: files, settings, people and queue",

@@ -235,6 +235,7 @@ def _worker_row(worker: BoardWorker) -> Row:
         "lost": worker.lost,
         "devices": devices,
         "loaded": worker.measured.get("loaded", []),
+        "pulling": worker.measured.get("pulling", ""),
         "seen": worker.seen,
         "price_hour": worker.price_hour,
     }

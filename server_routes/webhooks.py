@@ -10,11 +10,9 @@ import base64
 import contextlib
 import hashlib
 import hmac
-import ipaddress
 import json
 import logging
 import secrets
-import socket
 import time
 from collections.abc import Collection
 from typing import Any
@@ -24,14 +22,13 @@ import aiohttp
 import redis.asyncio
 import redis.exceptions
 from aiohttp import web
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import DefaultResolver
 
 from ..comfyui_seams import server
 from ..job_queue.connection import store_errors
 from ..job_queue.errors import QueueError
 from ..job_queue.frontend_queue import FrontendQueue
 from ..job_queue.keys import Keys
+from ..public_addresses import PublicResolver, may_be_reached
 from .gate import PERSON
 from .job_signatures import JobSignatures
 from .job_views import view_of
@@ -73,40 +70,9 @@ def checked(url: Any, hosts: Collection[str]) -> str:
         host = ""
     if not host or parts.scheme not in ("http", "https"):
         raise WebhookRefused("webhook must be an address, as in https://example.org/done.")
-    if host not in hosts and not _may_be_reached(host):
+    if host not in hosts and not may_be_reached(host):
         raise WebhookRefused(f"No webhook goes to {host}: it is no address on the internet (COMFYUME_WEBHOOK_HOSTS).")
     return url
-
-
-def _may_be_reached(host: str) -> bool:
-    """Whether an address is one of the internet; a name has yet to be looked up."""
-    try:
-        return ipaddress.ip_address(host).is_global
-    except ValueError:
-        return True
-
-
-class _PublicResolver(AbstractResolver):
-    """Looks names up, and finds none of this machine or its network but those that are allowed."""
-
-    def __init__(self, hosts: Collection[str]) -> None:
-        self._hosts = hosts
-        self._resolver = DefaultResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """See aiohttp."""
-        found = await self._resolver.resolve(host, port, family)
-        if host not in self._hosts:
-            found = [each for each in found if ipaddress.ip_address(each["host"]).is_global]
-        if not found:
-            raise OSError(f"{host} is no address on the internet")
-        return found
-
-    async def close(self) -> None:
-        """See aiohttp."""
-        await self._resolver.close()
 
 
 class Webhooks:
@@ -139,7 +105,7 @@ class Webhooks:
 
     async def run(self) -> None:
         """Tell of what ends, until cancelled."""
-        connector = aiohttp.TCPConnector(resolver=_PublicResolver(self._hosts), limit=MOST_AT_ONCE)
+        connector = aiohttp.TCPConnector(resolver=PublicResolver(self._hosts), limit=MOST_AT_ONCE)
         timeout = aiohttp.ClientTimeout(total=PATIENCE)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             while True:

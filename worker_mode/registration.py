@@ -59,6 +59,10 @@ class Registration:
         self._registered.clear()
         self._loop.call_soon_threadsafe(self._again.set)
 
+    def look_again(self) -> None:
+        """This machine has something new; from any thread."""
+        self._loop.call_soon_threadsafe(self._again.set)
+
     async def run(self) -> None:
         """Stay registered until cancelled.
 

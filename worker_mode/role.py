@@ -17,7 +17,15 @@ def mount(settings: Settings, url: str, *, alone: bool) -> Worker:
         url: of the store.
         alone: whether this process is nothing but a worker, so that its folders are the jobs'.
     """
-    worker = Worker(settings, url, ComfyUIEngine(), system=folders.system_folder(), loop=server.loop(), end=server.end)
+    worker = Worker(
+        settings,
+        url,
+        ComfyUIEngine(),
+        system=folders.system_folder(),
+        loop=server.loop(),
+        end=server.end,
+        models=folders.models_folder(),
+    )
     worker.make_ready()
     if alone:
         folders.use_always(worker.job_folders)

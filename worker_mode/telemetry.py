@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ..job_queue.errors import QueueError
@@ -19,13 +20,13 @@ PAUSE = 2.0
 AGAIN = 30.0
 
 
-async def tell_for_ever(engine: Engine, reports: Reports) -> None:
-    """Measure and tell what has changed, until cancelled."""
+async def tell_for_ever(engine: Engine, reports: Reports, pulling: Callable[[], str]) -> None:
+    """Measure and tell what has changed, until cancelled; ``pulling`` says which models are on their way."""
     told: dict[str, Any] | None = None
     told_at = float("-inf")
     while True:
         try:
-            measured = await asyncio.to_thread(engine.measure)
+            measured = {**await asyncio.to_thread(engine.measure), "pulling": pulling()}
             if measured != told or time.monotonic() - told_at > AGAIN:
                 await reports.report(measured)
                 told, told_at = measured, time.monotonic()

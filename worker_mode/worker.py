@@ -30,12 +30,16 @@ from .executor import Executor
 from .heartbeat_process import HeartbeatProcess, Limits
 from .job_folders import JobFolders
 from .memory_gate import MemoryGate
+from .model_pulls import ModelPulls
 from .registration import Registration
 from .telemetry import tell_for_ever
 from .time_limit import TimeLimit
 from .unsent import UnsentResults
 
 log = logging.getLogger("comfyume")
+
+#: The graphs that every participant sees.
+TEMPLATES = Path(__file__).parent.parent / "workflows"
 
 
 class Worker:
@@ -44,6 +48,7 @@ class Worker:
     Args:
         url: of the store.
         system: folder of this process for what it keeps.
+        models: folder of its models, which it fills if the settings say so.
         loop: on which everything runs but the executing thread.
         end: ends this process in good order, by way of ``stop``; called from any thread.
     """
@@ -57,6 +62,7 @@ class Worker:
         system: Path,
         loop: asyncio.AbstractEventLoop,
         end: Callable[[], None],
+        models: Path | None = None,
     ) -> None:
         keys = Keys(settings.workshop)
         identity = WorkerIdentity(settings.worker_id, secrets.token_hex(16), settings.lease)
@@ -72,6 +78,9 @@ class Worker:
         unsent = UnsentResults(system / "unsent" / settings.worker_id)
         self.courier = Courier(self._reports, engine, unsent, self._clock.now)
         self._registration = Registration(self._reports, self._catalogues, loop, engine, settings.price_hour)
+        self._model_pulls: ModelPulls | None = None
+        if models is not None and settings.pull_models == "templates":
+            self._model_pulls = ModelPulls(settings, models, TEMPLATES, self._registration.look_again)
         limits = Limits(settings.job_timeout, self._reports.history)
         self._heartbeat = HeartbeatProcess(url, keys, identity, system, self._heard, limits)
         self._heart_beats = asyncio.Event()
@@ -130,8 +139,13 @@ class Worker:
             asyncio.create_task(self._control.run(), name="comfyume-control"),
             asyncio.create_task(self._time_limit.run(), name="comfyume-time-limit"),
             asyncio.create_task(self._run_or_end(self._offer()), name="comfyume-registration"),
-            asyncio.create_task(tell_for_ever(engine=self._engine, reports=self._reports), name="comfyume-telemetry"),
+            asyncio.create_task(tell_for_ever(self._engine, self._reports, self._pulling), name="comfyume-telemetry"),
         ]
+        if self._model_pulls is not None:
+            self._model_pulls.start()
+
+    def _pulling(self) -> str:
+        return self._model_pulls.told if self._model_pulls is not None else ""
 
     async def _offer(self) -> None:
         """Give the node packs' scripts to the store, then stay registered."""
@@ -167,6 +181,8 @@ class Worker:
 
         One that takes longer goes back to the queue, and that does not count as a loss.
         """
+        if self._model_pulls is not None:
+            self._model_pulls.stop()
         self.executor.drain()
         if self.executor.running() is not None:
             log.info("[comfyume] worker %s ends; its job has %g s to end", self._name, self._drain_notice)

@@ -33,6 +33,7 @@ def worker_row(number: int, **parts: Any) -> dict[str, Any]:
         "lease": 25,
         "devices": [device],
         "loaded": ["Flux", "AutoencodingEngine"],
+        "pulling": "",
         "seen": time.time(),
         "lost": None,
         "price_hour": 1.2,

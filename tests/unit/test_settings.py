@@ -33,6 +33,7 @@ DEFAULTS_IN_WORDS = {
     "bucket_secret": "found by boto3",
     "backup": "none",
     "backup_key": "made up by the first backup",
+    "hf_token": "`HF_TOKEN`",
 }
 MEANINGS = {"mode": "what this ComfyUI is"}
 
@@ -55,6 +56,7 @@ def test_what_people_are_told_has_every_setting_and_no_secret():
         bucket_key="canary",
         bucket_secret="canary",
         backup_key="canary",
+        hf_token="canary",
         redis_url="rediss://canary:canary@store:6380/2?password=canary",
         frontend_url="https://canary:canary@workshop.example.org/",
         hosts=("workshop.example.org",),
@@ -63,12 +65,8 @@ def test_what_people_are_told_has_every_setting_and_no_secret():
     assert "canary" not in json.dumps(told)
     assert (told["redis_url"], told["frontend_url"]) == ("rediss://store:6380/2", "https://workshop.example.org")
     assert (told["lease"], told["shared_folder"], told["hosts"]) == (30, None, ["workshop.example.org"])
-    assert settings.Settings.model_fields.keys() - told.keys() == {
-        "secret",
-        "bucket_key",
-        "bucket_secret",
-        "backup_key",
-    }
+    hidden = {"secret", "bucket_key", "bucket_secret", "backup_key", "hf_token"}
+    assert settings.Settings.model_fields.keys() - told.keys() == hidden
 
 
 @pytest.mark.parametrize("name", ["secret", "api_key", "hub_token", "password_of_all", "Hidden"])

@@ -164,6 +164,8 @@ declare namespace Workshop {
     lease: number;
     devices: Device[];
     loaded: string[];
+    /** Models on their way to it, in figures; empty for none. */
+    pulling: string;
     seen: number | null;
     /** When it was given up; null while it is not. */
     lost: number | null;

@@ -62,11 +62,12 @@ export function workerCard(kit, id, people) {
   }
 
   /** @param {Workshop.Worker} told */
-  function notes({ state, lease, loaded, price_hour: price }) {
+  function notes({ state, lease, loaded, pulling, price_hour: price }) {
     const parts = [];
     if (price !== null) parts.push(word("worker.price", { cost: cost(price) }));
     if (state !== "lost") parts.push(word("worker.lease", { time: short(lease) }));
     if (loaded.length) parts.push(word("worker.models", { names: loaded.join(", ") }));
+    if (pulling) parts.push(pulling);
     return parts.join(" · ");
   }
 

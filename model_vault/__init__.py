@@ -1,0 +1,1 @@
+"""Models: which are needed, where they are, and bringing them from there. Knows no ComfyUI, only its file formats."""
