@@ -13,17 +13,20 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..model_vault.here import LocalModels
+from ..model_vault.needs import plan, read_workflows
 from . import comfyui_install
 from .child_process import ChildProcess, stop_all
 from .comfyui_install import ComfyUI
 from .comfyui_process import DECIDED_HERE, Workshop, free_port, worker_command
 from .errors import CommandError
 from .joined import Joined, join
+from .models import TEMPLATES
 from .node_packs import bring
 from .steps import Steps
 from .workshop import LOOK, locked
 
-STEPS = 6
+STEPS = 7
 #: The line that a worker logs once the workshop knows it.
 REGISTERED = re.compile(rb"\[comfyume\] registered; this worker (offers .*)")
 #: Below this many bytes no work is begun: results and what ComfyUI writes beside them need room.
@@ -45,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--join", metavar="LINK", help="from the instructor's panel; without it, the workshop that was joined last"
     )
     parser.add_argument("--state", type=Path, default=default_state(), help="folder for everything (%(default)s)")
+    parser.add_argument(
+        "--models",
+        choices=("templates", "none"),
+        default="templates",
+        help="which models it fetches while it works (%(default)s)",
+    )
     parser.add_argument("--cpu", action="store_true", help="go on without a GPU")
     parser.add_argument(
         "--timeout", type=float, default=600, help="seconds that ComfyUI may take to start (%(default)s)"
@@ -72,10 +81,13 @@ def run(options: argparse.Namespace) -> int:
         with steps.step("node packs") as tell:
             brought = bring(comfyui, joined.briefing.packs)
             tell(f"{len(joined.briefing.packs)} of the lock file, {brought} of them new")
+        with steps.step("models") as tell:
+            tell(_models(comfyui, options.models))
         children: list[ChildProcess] = []
         stack.callback(_stop, children)
         with steps.step("worker") as tell:
-            _start(comfyui, state, joined, max(1, len(gpus)), bool(gpus), children)
+            environ = {**os.environ, "COMFYUME_PULL_MODELS": options.models}
+            _start(comfyui, state, joined, max(1, len(gpus)), bool(gpus), environ, children)
             tell(_wait_until_registered(children, options.timeout))
         print(
             f"\nReady after {steps.total():.1f} s. Logs are in {state / 'logs'}. Ctrl-C ends the job, then the worker."
@@ -124,14 +136,30 @@ def _disk(state: Path) -> str:
     return f"{free / 2**30:.0f} GiB free"
 
 
+def _models(comfyui: ComfyUI, wish: str) -> str:
+    """How many of the models that the templates need are here; the others come while the worker works."""
+    workflows, _ = read_workflows([TEMPLATES], trusted=True)
+    here = LocalModels(comfyui.folder / "models")
+    needs = plan(workflows).needs
+    count = sum(here.path(*need.key) is not None for need in needs)
+    others = "" if count == len(needs) else "; the others come while it works" if wish == "templates" else ""
+    return f"{count} of {len(needs)} that the templates need are here{others}"
+
+
 def _start(
-    comfyui: ComfyUI, state: Path, joined: Joined, count: int, has_gpus: bool, children: list[ChildProcess]
+    comfyui: ComfyUI,
+    state: Path,
+    joined: Joined,
+    count: int,
+    has_gpus: bool,
+    environ: Mapping[str, str],
+    children: list[ChildProcess],
 ) -> None:
     for index in range(1, count + 1):
         workshop = Workshop(comfyui, state, joined.briefing.environment["COMFYUME_REDIS_URL"], 0)
         command = worker_command(workshop, index, free_port(), int(has_gpus))
         name = "worker" if count == 1 else f"worker {index}"
-        environment = environment_of(joined, index, count, os.environ)
+        environment = environment_of(joined, index, count, environ)
         children.append(
             ChildProcess(name, command, state / "logs" / f"worker-{index}.log", environment, comfyui.folder)
         )

@@ -33,6 +33,7 @@ LINKS = "/comfyume/workers/links"
 #: Settings that a worker has as its frontend does, where they are set.
 SHARED = (
     *("bucket", "bucket_endpoint", "bucket_region", "bucket_path_style", "bucket_key", "bucket_secret"),
+    *("models", "models_hosts", "models_pickles", "hf_token"),
     *("job_timeout", "lease", "price_hour", "history_size", "history_days"),
 )
 ABOUT_LINKS = """This is a link for a GPU machine. There, with ComfyUI and comfyume, run
@@ -118,7 +119,7 @@ class Joining:
             "WORKSHOP": self._settings.workshop,
             "REDIS_URL": self._store,
             "SECRET": secret,
-            **{name.upper(): _as_text(value) for name, value in shared.items() if value not in (None, "")},
+            **{name.upper(): _as_text(name, value) for name, value in shared.items() if value not in (None, "", [])},
         }
         briefing = Briefing(
             workshop=self._settings.workshop,
@@ -144,5 +145,8 @@ class Joining:
         return None
 
 
-def _as_text(value: object) -> str:
+def _as_text(name: str, value: object) -> str:
+    """A setting as its variable has it."""
+    if isinstance(value, list):
+        return (";" if name == "models" else ",").join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -18,6 +18,7 @@ import pytest
 import tomllib
 
 from comfyume.commands.source_tree import ROOT
+from comfyume.tests.acceptance.conftest import safetensors
 from comfyume.tests.harness import discovery, graphs
 from comfyume.tests.harness.client import Client, RequestRefused, wait_until
 from comfyume.tests.harness.processes import ComfyProcess, RedisServer, die_with_parent
@@ -35,7 +36,8 @@ sys.modules["comfyume"] = importlib.util.module_from_spec(spec)
 from comfyume.commands.main import main
 sys.exit(main())
 """
-STEPS = ("workshop", "GPU", "disk", "ComfyUI", "node packs", "worker")
+STEPS = ("workshop", "GPU", "disk", "ComfyUI", "node packs", "models", "worker")
+MODEL = "vae/flux2-vae.safetensors"
 NOT_COPIED = {".git", ".venv", "models", "custom_nodes", "tests", "tests-unit", "input", "output", "user"}
 
 
@@ -73,6 +75,14 @@ class Machine:
         )
 
 
+def models_folder(folder: Path) -> Path:
+    """A place that has one of the models that the templates need, or at least its name."""
+    path = folder / "models" / MODEL
+    path.parent.mkdir(parents=True)
+    path.write_bytes(safetensors({}))
+    return folder / "models"
+
+
 @pytest.fixture(scope="module")
 def workshop(
     comfyui: discovery.ComfyInstall, tmp_path_factory: pytest.TempPathFactory, short_folder: Path
@@ -85,7 +95,11 @@ def workshop(
             mode="frontend",
             store_url=store.url,
             workshop="joined",
-            env={"COMFYUME_WORKERS_REDIS_URL": store.worker_url("joined"), "COMFYUME_SECRET": "words of the workshop"},
+            env={
+                "COMFYUME_WORKERS_REDIS_URL": store.worker_url("joined"),
+                "COMFYUME_SECRET": "words of the workshop",
+                "COMFYUME_MODELS": str(models_folder(folder)),
+            },
         )
         with frontend:
             yield Workshop(frontend, store)
@@ -152,7 +166,7 @@ def test_a_machine_joins_by_one_command_though_it_is_killed_at_each_step(
         lines = read_steps(process, "worker")
         with capsys.disabled():
             print("", *lines, sep="\n    ")
-        assert [re.match(r"(\d)/6  (.*?)  .*\((\d+\.\d) s\)$", line).group(2).strip() for line in lines] == list(STEPS)
+        assert [re.match(r"(\d)/7  (.*?)  .*\((\d+\.\d) s\)$", line).group(2).strip() for line in lines] == list(STEPS)
         assert "1 of the lock file" in lines[4]
         assert git(machine.comfyui / "custom_nodes" / "cfm_pack", "rev-parse", "HEAD") == commit
         with Client(workshop.frontend.address) as client:
@@ -160,6 +174,8 @@ def test_a_machine_joins_by_one_command_though_it_is_killed_at_each_step(
             assert wait_until(lambda: "CfmWriteFile" in client.get("/object_info"))
             entry = client.run(graphs.write_file(f"{graphs.name()}.bin", 1))
             assert entry["status"]["completed"]
+        # A model of the templates came meanwhile, from where the workshop's settings say.
+        assert wait_until((machine.comfyui / "models" / MODEL).is_file)
         # What it may do on the store is what workers may.
         kept = json.loads((machine.state / "joined.json").read_text())
         assert (machine.state / "joined.json").stat().st_mode & 0o077 == 0

@@ -18,6 +18,7 @@ NO_SECRET = "chance spreads tries or draws a picture, and guards nothing"
 EXPLAINED = {
     ("B104", "comfyui_seams/server.py"): "the address that means all is compared there, and not bound",
     ("B107", "job_queue/embedded.py"): "the empty password is none, for a store on a socket that is its owner's alone",
+    ("B310", "commands/joined.py"): "a link is http or https when it is opened, or it was refused before",
     ("B311", "blobs/bucket.py"): NO_SECRET,
     ("B311", "blobs/http_client.py"): NO_SECRET,
     ("B311", "comfyume_nodes/testcard_drawing.py"): NO_SECRET,
