@@ -78,7 +78,7 @@ class ArrivingBlob:
         """Bytes still to come."""
         return self.digest.size - self.length
 
-    def append(self, data: bytes | bytearray) -> None:
+    def append(self, data: bytes | bytearray | memoryview) -> None:
         """Write and hash the next bytes. Raises `NotEnoughSpace`."""
         with self._lock, disk_full_explained(self._folder.root, self.missing):
             self._check_open()

@@ -2,14 +2,14 @@
 
 Large objects travel in parts, several at a time. A put that was cut off is found again by its unfinished upload in the
 bucket, a fetch by what has arrived in the folder; parts that are across are not sent again. A put reads what it sends
-from the file; a fetch holds at most `AT_ONCE` pieces of 4 MiB.
+from the file; a fetch holds `AT_ONCE` pieces of 4 MiB.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,14 @@ class Bucket:
 
     def read(self, key: str) -> bytes:
         """See `ObjectStore`."""
-        return bytes(self.read_range(key))
+        data = bytearray()
+
+        def place_for(length: int) -> bytearray:
+            data[:] = bytes(length)
+            return data
+
+        self._read(key, place_for)
+        return bytes(data)
 
     def write(self, key: str, data: bytes) -> None:
         """See `ObjectStore`."""
@@ -156,31 +163,41 @@ class Bucket:
                 count += 1
         return count
 
-    def read_range(self, key: str, start: int = 0, length: int | None = None) -> bytearray:
-        """Bytes of an object, in memory; connections that break meanwhile are made anew. Raises `BlobMissing`.
+    def read_range(self, key: str, start: int, length: int) -> bytearray:
+        """Bytes of an object, in memory. Raises as `read_into` does."""
+        data = bytearray(length)
+        self.read_into(key, start, data)
+        return data
 
-        Without a length, the rest of it.
+    def read_into(self, key: str, start: int, place: bytearray | memoryview) -> None:
+        """Fill `place` with the bytes from `start` on; connections that break meanwhile are made anew.
+
+        Raises `BlobMissing`, `BucketFailed`.
         """
-        wanted = {} if length is None else {"Range": f"bytes={start}-{start + length - 1}"}
+        self._read(key, lambda _: place, Range=f"bytes={start}-{start + len(place) - 1}")
+
+    def _read(self, key: str, place_for: Callable[[int], bytearray | memoryview], **wanted: str) -> None:
+        """Read what is wanted of an object to where `place_for` its length says."""
+        problem: Exception | None = None
         for attempt in range(1, _ATTEMPTS + 1):
             reply = self.call("Reading from", "get_object", key, **wanted)
+            place = place_for(reply["ContentLength"])
+            count = 0
             try:
                 # In pieces, into one place: the HTTP library holds twice what it reads at once.
-                data = bytearray(reply["ContentLength"])
-                count = 0
-                with reply["Body"] as body, memoryview(data) as view:
-                    while count < len(data) and (got := body.readinto(view[count : count + PIECE])):
+                with reply["Body"] as body, memoryview(place) as view:
+                    while count < len(view) and (got := body.readinto(view[count : count + PIECE])):
                         count += got
-                if count == len(data) and length in (None, count):
-                    return data
-                problem: Exception = EOFError(f"{count} of {length or len(data)} bytes arrived")
+                if count == len(place) == reply["ContentLength"]:
+                    return
+                problem = EOFError(f"{count} of {len(place)} bytes arrived")
             except BROKEN as error:
                 problem = error
             if attempt < _ATTEMPTS:
                 _back_off(attempt)
-        with explained("Reading from", f"{self.name}/{key}"):
-            raise problem
-        raise AssertionError("explained lets nothing through")
+        if problem is not None:
+            with explained("Reading from", f"{self.name}/{key}"):
+                raise problem
 
     def unfinished(self, key: str) -> list[str]:
         """The ids of unfinished uploads of an object, the oldest first."""

@@ -172,23 +172,23 @@ class PartwiseFetch:
             raise BlobMissing(self._digest.sha256)
         if size != self._digest.size:
             raise DigestMismatch(self._digest.sha256, f"an object of {size} instead of {self._digest.size} bytes")
-        waiting: deque[Future[bytearray]] = deque()
+        # A few places that are used again and again: memory that is asked for and given back in many threads is not
+        # given back to the system.
+        free = [bytearray(min(FETCHED, size)) for _ in range(self._bucket.at_once)]
+        waiting: deque[tuple[bytearray, int, Future[None]]] = deque()
         asked = arriving.length
         with ThreadPoolExecutor(self._bucket.at_once, "comfyume-fetch") as pool:
-
-            def ask(start: int) -> int:
-                length = min(FETCHED, size - start)
-                waiting.append(pool.submit(self._bucket.read_range, self._key, start, length))
-                return length
-
-            while asked < size and len(waiting) < self._bucket.at_once:
-                asked += ask(asked)
-            while waiting:
-                data = waiting.popleft().result()
-                if asked < size:
-                    asked += ask(asked)
-                arriving.append(data)
-                self._moved(len(data))
+            while asked < size or waiting:
+                while asked < size and free:
+                    place, length = free.pop(), min(FETCHED, size - asked)
+                    view = memoryview(place)[:length]
+                    waiting.append((place, length, pool.submit(self._bucket.read_into, self._key, asked, view)))
+                    asked += length
+                place, length, read = waiting.popleft()
+                read.result()
+                arriving.append(memoryview(place)[:length])
+                free.append(place)
+                self._moved(length)
 
 
 def _identity(path: Path) -> tuple[int, int, int]:
