@@ -372,4 +372,19 @@ MUTATIONS = [
         "returned = await self._reports.leave()",
         'returned = ""',
     ),
+    Mutation("G20", "what has arrived is published unhashed", "blobs/store.py", "if found != sha256:", "if False:"),
+    Mutation(
+        "G20",
+        "a bucket is not asked whether it has a file",
+        "blobs/bucket.py",
+        "if self.size_of(key) == digest.size:",
+        "if self.size_of(key) is None:",
+    ),
+    Mutation(
+        "G20",
+        "a piece that is cut short counts as whole",
+        "blobs/bucket.py",
+        'if count == len(place) == reply["ContentLength"]:',
+        "if True:",
+    ),
 ]

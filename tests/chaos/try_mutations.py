@@ -22,7 +22,9 @@ from .reports import VIOLATED
 #: What the trials need of the repository.
 PARTS = (
     "accounts",
+    "backups",
     "job_queue",
+    "model_vault",
     "worker_mode",
     "server_routes",
     "comfyui_seams",
@@ -35,7 +37,7 @@ PARTS = (
     "tests/harness",
     "tests/chaos",
 )
-FILES = ("__init__.py", "roles.py", "settings.py", "shared_folder.py", "workshop_secret.py")
+FILES = tuple(sorted(path.name for path in ROOT.glob("*.py")))
 #: Seconds that trials of broken code wait for a job that may never end.
 PATIENCE = 15
 NOTICED = "noticed"
