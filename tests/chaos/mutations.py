@@ -192,8 +192,8 @@ MUTATIONS = [
         "G7",
         "a forgotten worker does not register again",
         "worker_mode/registration.py",
-        "        self._loop.call_soon_threadsafe(self._again.set)\n",
-        "",
+        "        self._registered.clear()\n",
+        "        return\n",
     ),
     Mutation(
         "G7",
