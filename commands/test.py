@@ -34,7 +34,7 @@ PROGRAMS = (
 #: Parts of the whole suite. What measures times is marked ``alone``: it would measure its neighbours too.
 WITH_COMFYUI = ["tests/acceptance", "tests/api", "tests/browser", "tests/harness"]
 QUICK = ["tests/integration", "tests/unit"]
-NOT_ALONE = ["-m", "not alone"]
+NOT_ALONE = ["-m", "not alone", "--durations", "25"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
