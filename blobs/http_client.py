@@ -350,7 +350,7 @@ async def announce(
     """Tell the server that a blob lies in the bucket, wait until it has fetched it, and return the server's JSON.
 
     The server may see a finished announcement a second time. Raises `TransferFailed`, also when the server cannot get
-    it from there (status 424), `NotEnoughSpace` if its disk is full.
+    it from there (status 409), `NotEnoughSpace` if its disk is full.
     """
     patience = _Patience("Announcing to", url, digest.size, retries, away)
     told = {SHA256_HEADER: digest.sha256, SIZE_HEADER: str(digest.size), BUCKET_HEADER: "1"}

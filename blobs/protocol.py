@@ -5,7 +5,8 @@ Download: GET with `Range`. Upload: PUT of the content with `X-Comfyume-Sha256` 
 it wants the bytes from N on, also to an empty PUT with `Content-Range: bytes */TOTAL`, which asks just that.
 
 A PUT with `X-Comfyume-Bucket: 1` has no body: the content lies in the bucket that both reach. The receiver fetches it
-from there, and answers 202 and `{"arrived": N}` while it does; the sender asks again then. 424 says that it cannot.
+from there, and answers 202 and `{"arrived": N}` while it does; the sender asks again then. With 409 and the offset 0 it
+says that it cannot, and wants the bytes.
 """
 
 from __future__ import annotations

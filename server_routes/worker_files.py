@@ -181,15 +181,17 @@ class WorkerFiles:
         """Get a result out of the bucket; returns as ``_receive_if_small``. Raises ``NotHereYet``."""
         job, claim = await self._job_and_claim(request)
         digest = announced_digest(request)
+        if request.headers[BUCKET_HEADER] != "1":
+            raise UploadRefused(400, f"Send 1 in the header {BUCKET_HEADER}, or leave it out.")
         if self._bucket is None:
-            raise UploadRefused(424, "This frontend has no bucket.")
+            raise UploadRefused(409, "This frontend has no bucket. Send the bytes.", offset=0)
         try:
             arrived = await self._bucket.arrive(digest)
         except NotEnoughSpace:
             raise
         except BlobError as error:
             log.warning("[comfyume] a result does not come through the bucket: %s", error)
-            raise UploadRefused(424, str(error)) from error
+            raise UploadRefused(409, str(error), offset=0) from error
         if isinstance(arrived, int):
             raise NotHereYet(arrived)
         return digest, arrived, job.user, claim

@@ -93,6 +93,14 @@ def pair(comfyui: discovery.ComfyInstall, tmp_path_factory: pytest.TempPathFacto
         yield running
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        parameters = getattr(item, "callspec", None)
+        if parameters is not None and parameters.params.get("comfyui") == "old":
+            item.add_marker(pytest.mark.old)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped and NO_COMFYUI in str(report.longrepr):

@@ -16,7 +16,7 @@ from comfyume.tests.harness.graphs import node
 from comfyume.tests.harness.pair import Pair
 from comfyume.tests.harness.processes import ComfyProcess
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.seams]
 new_only = pytest.mark.parametrize("comfyui", ["new"], indirect=True, scope="session")
 CHECKPOINTS = ["first.safetensors", "sub/second.safetensors"]
 

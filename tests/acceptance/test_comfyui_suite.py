@@ -18,6 +18,7 @@ LEAST_PASSED = {"new": 274, "old": 204}
 # ComfyUI's tests wait for some seconds until a server has started, and for no more.
 @pytest.mark.acceptance
 @pytest.mark.alone
+@pytest.mark.seams
 @pytest.mark.timeout(1800)
 def test_comfyuis_own_tests_pass_through_the_pair(comfyui: ComfyInstall, tmp_path: Path) -> None:
     wanted = "import pytest, pytest_asyncio, websocket"

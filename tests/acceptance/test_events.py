@@ -17,7 +17,7 @@ from comfyume.tests.harness.client import Client, Event
 from comfyume.tests.harness.graphs import node
 from comfyume.tests.harness.processes import ComfyProcess
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.seams]
 PREVIEW, TEXT, PREVIEW_WITH_METADATA, OWN = "1", "3", "4", "77"
 #: Events that tell of a passing state: how many there are depends on timing.
 PASSING = {"progress_state", "progress", "status", PREVIEW, PREVIEW_WITH_METADATA}

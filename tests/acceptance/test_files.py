@@ -27,7 +27,7 @@ from comfyume.tests.harness.pair import Pair, Transport
 from comfyume.tests.harness.processes import ComfyProcess
 from comfyume.tests.harness.proxy import Proxy
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.seams]
 new_only = pytest.mark.parametrize("comfyui", ["new"], indirect=True, scope="session")
 MEBIBYTE = 1024 * 1024
 

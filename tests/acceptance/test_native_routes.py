@@ -16,7 +16,7 @@ from comfyume.tests.harness.client import Client, RequestRefused, wait_until
 from comfyume.tests.harness.graphs import node
 from comfyume.tests.harness.processes import ComfyProcess
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.seams]
 new_only = pytest.mark.parametrize("comfyui", ["new"], indirect=True, scope="session")
 
 

@@ -16,7 +16,7 @@ from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair
 from comfyume.tests.harness.people import add_users
 
-pytestmark = [pytest.mark.browser, pytest.mark.acceptance, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.acceptance, pytest.mark.timeout(240), pytest.mark.seams]
 
 RESULT = "test-card_00001_.png"
 NARROW, WIDE = {"width": 400, "height": 900}, {"width": 1400, "height": 900}

@@ -11,7 +11,7 @@ from comfyume.tests.browser.conftest import FIRST_VISIT_IS_OVER
 from comfyume.tests.browser.interface import Interface
 from comfyume.tests.harness.client import Client
 
-pytestmark = [pytest.mark.browser, pytest.mark.acceptance]
+pytestmark = [pytest.mark.browser, pytest.mark.acceptance, pytest.mark.seams]
 
 TRIVIAL = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
