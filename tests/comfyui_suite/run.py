@@ -84,6 +84,7 @@ def run_suite(
         **inherited,
         **settings,
         "PATH": f"{SHIM}{os.pathsep}{inherited.get('PATH', '')}",
+        "PYTHONPATH": str(Path(__file__).parent / "plugin"),
         "SUITE_HOST_PYTHON": sys.executable,
         "SUITE_COMFY_PYTHON": str(install.python),
         "SUITE_FOLDER": str(servers),
@@ -92,7 +93,7 @@ def run_suite(
     }
     tests = TESTS if select == ALL else f"{TESTS}/{select}"
     command = [
-        *(str(install.python), "-m", "pytest", tests, "-p", "no:cacheprovider"),
+        *(str(install.python), "-m", "pytest", tests, "-p", "no:cacheprovider", "-p", "patience"),
         *("--output_dir", str(folder / "output"), "--port", str(port or free_port()), f"--junitxml={report}"),
         *(("-k", keyword) if keyword else ()),
     ]
