@@ -664,7 +664,8 @@ def test_a_thousand_waiting_jobs_stay_smooth(enter: Enter, room: Pair) -> None:
     tab.page.evaluate(NOTE_LONG_FRAMES)
     scripts = note_scripts(tab)
     took = []
-    for _ in range(3):
+    # The first ones are slower, while the browser compiles; of three a slow moment of the machine decides.
+    for _ in range(9):
         took.append(button(tab).evaluate(OPEN))
         button(tab).click()
         expect(panel(tab)).to_have_count(0)
