@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .digest import Digest, digest_file
-from .filing import staged_copy, write_once
+from .filing import staged_copy, write_once, write_whole
 from .object_store import Moved, ObjectStore, nobody
 from .store import BlobFolder
 
@@ -90,7 +90,7 @@ class ColdStorage:
         digest = digest_file(path)
         self._objects().put(self.key_of(digest), path, digest)
         note = {"sha256": digest.sha256, "size": digest.size, "mtime_ns": before.mtime_ns}
-        _write(self._record(path), json.dumps(note).encode())
+        write_whole(self._record(path), json.dumps(note).encode())
         empty = path.with_name(f".comfyume-{secrets.token_hex(8)}.part")
         try:
             empty.touch()
@@ -157,10 +157,3 @@ class ColdStorage:
     def _record(self, path: Path) -> Path:
         name = Path(os.path.realpath(path)).relative_to(self._root)
         return self._records / name.with_name(f"{name.name}.json")
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{secrets.token_hex(8)}.part")
-    staged.write_bytes(data)
-    os.replace(staged, path)

@@ -137,6 +137,20 @@ def write_once(path: Path, text: str, mode: int = 0o666) -> None:
         new.unlink()
 
 
+def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a small file, in place of one that may be there: at once, and on the disk. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(staged, path)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
 def is_below(path: str | os.PathLike[str], root: str | os.PathLike[str]) -> bool:
     """Whether a path leads into a folder, or to it, wherever links in it lead; one with a NUL in it leads nowhere."""
     try:

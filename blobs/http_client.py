@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +13,8 @@ from aiohttp import hdrs
 
 from .arriving import ArrivingBlob, Progress, Stalled, TooMuch, read_small, receive_into
 from .digest import CHUNK, Digest
-from .errors import DigestMismatch, NotEnoughSpace, TransferFailed
+from .errors import DigestMismatch, NotEnoughSpace
+from .http_patience import Patience, Reply
 from .protocol import BUCKET_HEADER, SHA256_HEADER, SIZE_HEADER, SMALL, ContentRange
 from .store import BlobFolder
 
@@ -27,109 +24,11 @@ RETRIES = 6
 AWAY_SECONDS = 900.0
 """How long a server is waited for at which nobody answers, or which says that it cannot now: a GPU made this file."""
 
-_BACKOFF_SECONDS = 0.25
-_BACKOFF_LONGEST_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 _STALL_SECONDS = 60.0
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15.0, sock_read=_STALL_SECONDS)
-_RETRIED_STATUSES = frozenset({408, 416, 425, 429})
 _BROKEN = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError, Stalled)
 _ACCEPTED = 202
-_UNAVAILABLE = 503
-_FULL = 507
-
-
-@dataclass(frozen=True)
-class _Reply:
-    """How a server answered, apart from the body of a download."""
-
-    status: int
-    body: dict[str, Any]
-    retry_after: float
-
-    @property
-    def reason(self) -> str:
-        return f"HTTP {self.status}, {self.body.get('error') or 'no explanation'}"
-
-    @property
-    def offset(self) -> int | None:
-        offset = self.body.get("offset")
-        return offset if isinstance(offset, int) and offset >= 0 else None
-
-    @classmethod
-    async def read(cls, response: aiohttp.ClientResponse) -> _Reply:
-        """Read a reply that is not a file. A body that is no JSON object, as a proxy's page, counts as none."""
-        body: Any = None
-        if response.content_type == "application/json":
-            with suppress(JSONDecodeError, UnicodeDecodeError):
-                body = await response.json()
-        retry_after = response.headers.get(hdrs.RETRY_AFTER, "")
-        return cls(
-            response.status,
-            body if isinstance(body, dict) else {},
-            float(min(int(retry_after), 30)) if retry_after.isascii() and retry_after.isdigit() else 0.0,
-        )
-
-
-class _Patience:
-    """Counts the failures in a row and waits longer after each; progress starts the count anew."""
-
-    def __init__(self, action: str, url: str, size: int, retries: int, away: float) -> None:
-        self._action = action
-        self._url = url
-        self._size = size
-        self._retries = retries
-        self._away = away
-        self._away_until: float | None = None
-        self._failures = 0
-        self._furthest = 0
-
-    def note(self, position: int) -> None:
-        """Tell how many bytes are across."""
-        if position > self._furthest:
-            self._furthest = position
-            self._failures = 0
-            self._away_until = None
-
-    async def wait(self, reason: str, status: int | None = None, at_least: float = 0.0) -> None:
-        """Wait before the next attempt. Raises `TransferFailed` when there have been enough."""
-        self._failures += 1
-        if self._failures > self._retries:
-            raise self.failed(reason, "Check the connection to the server and its log, then run the job again.", status)
-        longest = min(_BACKOFF_SECONDS * 2 ** (self._failures - 1), _BACKOFF_LONGEST_SECONDS)
-        await asyncio.sleep(max(at_least, longest * random.uniform(0.5, 1.0)))  # noqa: S311
-
-    async def wait_after(self, error: BaseException) -> None:
-        """Wait after a connection broke, or could not be made: for a server that is away for longer."""
-        if isinstance(error, aiohttp.ClientConnectorError):
-            await self._wait_for_its_return(_describe(error))
-        else:
-            await self.wait(_describe(error))
-
-    async def _wait_for_its_return(self, reason: str, status: int | None = None, at_least: float = 0.0) -> None:
-        now = time.monotonic()
-        if self._away_until is None:
-            self._away_until = now + self._away
-        if now >= self._away_until:
-            advice = "Check the connection to the server and its log, then run the job again."
-            raise self.failed(reason, advice, status)
-        self._failures = min(self._failures, self._retries - 1)
-        await self.wait(reason, status, at_least)
-
-    async def wait_or_give_up(self, reply: _Reply) -> None:
-        """Wait after a refusal that may pass; raise `NotEnoughSpace` or `TransferFailed` for one that will not."""
-        if reply.status == _FULL:
-            raise NotEnoughSpace(f"the server's folder behind {self._url}", self._size - self._furthest)
-        if reply.status == _UNAVAILABLE:
-            # A frontend whose store is away cannot look up the claim.
-            return await self._wait_for_its_return(reply.reason, reply.status, reply.retry_after)
-        if reply.status in _RETRIED_STATUSES or reply.status >= 500:
-            return await self.wait(reply.reason, reply.status, reply.retry_after)
-        raise self.failed(reply.reason, "The server will not change its mind: see its log for why.", reply.status)
-
-    def failed(self, reason: str, advice: str, status: int | None = None) -> TransferFailed:
-        """The error to raise."""
-        return TransferFailed(self._action, self._url, reason, advice, status)
 
 
 async def download(
@@ -151,7 +50,7 @@ async def download(
     if present is not None:
         return present
     work = _Download(
-        session, url, folder, digest, dict(headers or {}), _Patience("Downloading", url, digest.size, retries, away)
+        session, url, folder, digest, dict(headers or {}), Patience("Downloading", url, digest.size, retries, away)
     )
     path = await (work.small() if digest.size <= SMALL else work.large(on_progress))
     if on_progress is not None:
@@ -166,7 +65,7 @@ class _Download:
     folder: BlobFolder
     digest: Digest
     headers: dict[str, str]
-    patience: _Patience
+    patience: Patience
 
     def get(self, offset: int = 0) -> Any:
         headers = {**self.headers, hdrs.ACCEPT_ENCODING: "identity"}
@@ -180,7 +79,7 @@ class _Download:
             try:
                 async with self.get() as response:
                     if response.status != 200:
-                        await self.patience.wait_or_give_up(await _Reply.read(response))
+                        await self.patience.wait_or_give_up(await Reply.read(response))
                         continue
                     self.check_total(response)
                     data = await read_small(response.content, self.digest.size, _STALL_SECONDS)
@@ -243,7 +142,7 @@ class _Download:
                     if response.status in {200, 416} and arriving.length:
                         await asyncio.to_thread(arriving.restart)
                     if response.status not in {200, 206}:
-                        await self.patience.wait_or_give_up(await _Reply.read(response))
+                        await self.patience.wait_or_give_up(await Reply.read(response))
                         continue
                     self.check_total(response)
                     if response.status == 206 and not _begins_at(response, arriving.length):
@@ -292,7 +191,7 @@ async def upload(
     `DigestMismatch` if the file is not (any more) what `digest` says, `NotEnoughSpace` if the server's disk is full,
     OSError if it cannot be read.
     """
-    patience = _Patience("Uploading to", url, digest.size, retries, away)
+    patience = Patience("Uploading to", url, digest.size, retries, away)
     offset: int | None = 0
     ask = None if digest.size > SMALL else 0  # a small file is sent again sooner than asked about
     restarted = False
@@ -307,7 +206,7 @@ async def upload(
                 timeout=_TIMEOUT,
                 allow_redirects=False,
             ) as response:
-                reply = await _Reply.read(response)
+                reply = await Reply.read(response)
         except _BROKEN as error:
             if body.failure is not None:
                 raise body.failure from error
@@ -352,14 +251,14 @@ async def announce(
     The server may see a finished announcement a second time. Raises `TransferFailed`, also when the server cannot get
     it from there (status 409), `NotEnoughSpace` if its disk is full.
     """
-    patience = _Patience("Announcing to", url, digest.size, retries, away)
+    patience = Patience("Announcing to", url, digest.size, retries, away)
     told = {SHA256_HEADER: digest.sha256, SIZE_HEADER: str(digest.size), BUCKET_HEADER: "1"}
     while True:
         try:
             async with session.put(
                 url, headers={**(headers or {}), **told}, timeout=_TIMEOUT, allow_redirects=False
             ) as response:
-                reply = await _Reply.read(response)
+                reply = await Reply.read(response)
         except _BROKEN as error:
             await patience.wait_after(error)
             continue
@@ -453,7 +352,3 @@ def _read(path: Path, offset: int, count: int) -> bytes:
 def _begins_at(response: aiohttp.ClientResponse, offset: int) -> bool:
     content_range = ContentRange.parse(response.headers.get(hdrs.CONTENT_RANGE, ""))
     return content_range is not None and content_range.start == offset
-
-
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__} {error}".strip()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 import urllib.error
 import urllib.request
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from ..blobs.filing import write_whole
 from ..briefing import PATH, Briefing
 from ..settings import LOOPBACK_HOSTS
 from .errors import CommandError
@@ -58,7 +58,7 @@ def join(state: Path, link: str | None) -> tuple[Joined, bool]:
     machine = _machine(state)
     kept = {"link": digest, "frontend": frontend, "machine": machine, "briefing": _ask(link, machine)}
     joined = _joined(kept)
-    _write(state / FILE, json.dumps(kept))
+    write_whole(state / FILE, json.dumps(kept).encode(), 0o600)
     return joined, True
 
 
@@ -110,7 +110,7 @@ def _machine(state: Path) -> str:
     """Before the link is used: else an answer that gets lost would use it up."""
     file = state / MACHINE
     if not file.exists():
-        _write(file, secrets.token_hex(16))
+        write_whole(file, secrets.token_hex(16).encode(), 0o600)
     return file.read_text(encoding="ascii")
 
 
@@ -122,12 +122,3 @@ def _read(file: Path) -> dict[str, object] | None:
     except (OSError, ValueError) as error:
         raise CommandError(f"{file} cannot be read ({error}): remove it, and join again with a new link.") from error
     return kept if isinstance(kept, dict) else None
-
-
-def _write(file: Path, text: str) -> None:
-    staged = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
-    with open(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as output:
-        output.write(text)
-        output.flush()
-        os.fsync(output.fileno())
-    os.replace(staged, file)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
+from ..blobs.filing import write_whole
 from ..briefing import LOCK_FILE
 from .comfyui_install import HOW_TO_SAY_WHERE, find_folder
 from .errors import CommandError
@@ -33,9 +33,6 @@ def run(options: argparse.Namespace) -> int:
         print(as_lock(packs), end="")
         return 0
     file: Path = options.save if options.save.name else comfyui.folder / SYSTEM_FOLDER / LOCK_FILE
-    file.parent.mkdir(parents=True, exist_ok=True)
-    staged = file.with_name(f"{file.name}.new")
-    staged.write_text(as_lock(packs), encoding="utf-8")
-    os.replace(staged, file)
+    write_whole(file, as_lock(packs).encode())
     print(f"{len(packs)} node packs are in {file}. A frontend reads it from its user/__comfyume folder.")
     return 0

@@ -21,6 +21,7 @@ from comfyume.commands.source_tree import ROOT
 from comfyume.tests.acceptance.conftest import safetensors
 from comfyume.tests.harness import discovery, graphs
 from comfyume.tests.harness.client import Client, RequestRefused, wait_until
+from comfyume.tests.harness.command_line import RUN_COMMANDS
 from comfyume.tests.harness.processes import ComfyProcess, RedisServer, die_with_parent
 
 pytestmark = [
@@ -28,14 +29,6 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.parametrize("comfyui", ["new"], indirect=True, scope="module"),
 ]
-RUN_COMMANDS = """
-import importlib.util, sys
-root = sys.argv.pop(1)
-spec = importlib.util.spec_from_file_location("comfyume", root + "/__init__.py", submodule_search_locations=[root])
-sys.modules["comfyume"] = importlib.util.module_from_spec(spec)
-from comfyume.commands.main import main
-sys.exit(main())
-"""
 STEPS = ("workshop", "GPU", "disk", "ComfyUI", "node packs", "models", "worker")
 MODEL = "vae/flux2-vae.safetensors"
 NOT_COPIED = {".git", ".venv", "models", "custom_nodes", "tests", "tests-unit", "input", "output", "user"}

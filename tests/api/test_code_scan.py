@@ -20,7 +20,7 @@ EXPLAINED = {
     ("B107", "job_queue/embedded.py"): "the empty password is none, for a store on a socket that is its owner's alone",
     ("B310", "commands/joined.py"): "a link is http or https when it is opened, or it was refused before",
     ("B311", "blobs/bucket.py"): NO_SECRET,
-    ("B311", "blobs/http_client.py"): NO_SECRET,
+    ("B311", "blobs/http_patience.py"): NO_SECRET,
     ("B311", "comfyume_nodes/testcard_drawing.py"): NO_SECRET,
     ("B311", "model_vault/fetching.py"): NO_SECRET,
     ("B311", "worker_mode/courier.py"): NO_SECRET,

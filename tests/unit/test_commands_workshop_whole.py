@@ -17,20 +17,13 @@ import pytest
 
 from comfyume.commands.comfyui_process import free_port
 from comfyume.commands.source_tree import ROOT
+from comfyume.tests.harness.command_line import RUN_COMMANDS
 
 if TYPE_CHECKING:
     from comfyume.tests.harness.discovery import ComfyInstall
 
 PNG = b"\x89PNG\r\n\x1a\n"
 READY_SECONDS = 100
-RUN_COMMANDS = """
-import importlib.util, sys
-root = sys.argv.pop(1)
-spec = importlib.util.spec_from_file_location("comfyume", root + "/__init__.py", submodule_search_locations=[root])
-sys.modules["comfyume"] = importlib.util.module_from_spec(spec)
-from comfyume.commands.main import main
-sys.exit(main())
-"""
 
 pytestmark = pytest.mark.acceptance
 

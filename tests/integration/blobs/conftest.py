@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from comfyume.blobs import http_client
+from comfyume.blobs import http_patience
 from comfyume.blobs.digest import Digest, digest_file
 from comfyume.blobs.http_server import UploadReceiver
 from comfyume.blobs.store import BlobFolder
@@ -18,7 +18,7 @@ from comfyume.tests.harness.blob_transfers import BlobFrontend, serving
 
 @pytest.fixture(autouse=True)
 def quick_backoff(monkeypatch):
-    monkeypatch.setattr(http_client, "_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(http_patience, "_BACKOFF_SECONDS", 0.01)
 
 
 @pytest.fixture
