@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 
 import pytest
+from playwright.sync_api import Route
 
 from comfyume.tests.browser import graphs
 from comfyume.tests.browser.conftest import FIRST_VISIT_IS_OVER
 from comfyume.tests.browser.interface import Interface
 from comfyume.tests.harness.client import Client
+from comfyume.tests.harness.pair import Pair
 
 pytestmark = [pytest.mark.browser, pytest.mark.acceptance, pytest.mark.seams]
 
@@ -24,6 +26,11 @@ def wait_for_an_empty_queue(person: Client) -> None:
         time.sleep(0.1)
 
 
+def let_go(workshop: Pair) -> None:
+    """End the slow picture that the worker makes, however long it should have taken."""
+    Client(workshop.worker.address, connect=False).post("/browser-tests/let-go")
+
+
 def test_a_first_visit_is_one_for_each_person_and_not_for_each_browser(tab: Interface, person: Client) -> None:
     assert person.get(FIRST_VISIT_IS_OVER) is True
     tab.open()
@@ -34,39 +41,46 @@ def test_a_first_visit_is_one_for_each_person_and_not_for_each_browser(tab: Inte
     assert "BrowserSlowPicture" in tab.node_types
 
 
-def test_a_page_that_is_loaded_anew_sees_its_job_go_on(tab: Interface) -> None:
+def test_a_page_that_is_loaded_anew_sees_its_job_go_on(tab: Interface, workshop: Pair) -> None:
     tab.open()
-    tab.load(graphs.slow(9, prefix="reloaded"), "reloaded")
+    tab.load(graphs.slow(60, prefix="reloaded"), "reloaded")
     tab.run()
-    tab.wait_running("BrowserSlowPicture", part=0.1)
+    tab.wait_running("BrowserSlowPicture", part=0.02)
     tab.wait_picture(3, "filename=announcement")
     tab.picture("1-before")
 
     tab.reload()
     assert tab.tab == "reloaded"
     tab.record()
-    tab.wait_running("BrowserSlowPicture", part=0.3)
+    tab.wait_running("BrowserSlowPicture", part=0.05)
     tab.wait_picture(1, "blob:")
     tab.picture("2-after")
+    tab.wait("() => recorded.progress.length >= 4")
+    let_go(workshop)
     tab.wait_picture(graphs.SAVE_NODE, "filename=reloaded_00001_.png")
     tab.wait_idle()
     assert tab.outlines[:2] == ["BrowserSlowPicture", "BrowserSlowLook"]
-    assert len(tab.progress) >= 4
     tab.wait_picture(3, "filename=announcement")
     tab.picture("3-done")
 
 
 @pytest.mark.parametrize("held", ["extensions", "object_info"], ids=["before its socket", "before its graph"])
 def test_a_page_that_is_loaded_anew_while_its_job_ends_has_the_result(
-    tab: Interface, person: Client, held: str
+    tab: Interface, workshop: Pair, person: Client, held: str
 ) -> None:
     tab.open()
-    tab.load(graphs.slow(5, prefix=f"late-{held}", shade=len(held)), "late")
+    tab.load(graphs.slow(60, prefix=f"late-{held}", shade=len(held)), "late")
     tab.run()
-    tab.wait_running("BrowserSlowPicture", part=0.1)
+    tab.wait_running("BrowserSlowPicture", part=0.01)
     tab.wait_picture(3, "filename=announcement")
-    # The old page is gone when this is asked for, and the new one comes no further until the job has ended.
-    tab.page.route(f"**/api/{held}", lambda route: (wait_for_an_empty_queue(person), route.continue_()))
+
+    def hold_back(route: Route) -> None:
+        # the old page is gone when this is asked for, and the new one comes no further until the job has ended
+        let_go(workshop)
+        wait_for_an_empty_queue(person)
+        route.continue_()
+
+    tab.page.route(f"**/api/{held}", hold_back)
     tab.reload()
     tab.wait_picture(graphs.SAVE_NODE, f"filename=late-{held}_00001_.png")
     tab.wait_picture(3, "filename=announcement")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -9,11 +10,22 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 import torch
+from aiohttp import web
 from PIL import Image
+from server import PromptServer
+
+_let_go = threading.Event()
+
+
+@PromptServer.instance.routes.post("/browser-tests/let-go")
+async def _hurry(request: web.Request) -> web.Response:
+    """The slow picture that is being made takes no more time: a test goes on when it has seen what it waited for."""
+    _let_go.set()
+    return web.json_response({})
 
 
 class SlowPicture:
-    """Makes a grey picture in the given time, with a preview and a step of progress four times a second."""
+    """Makes a grey picture in the given time or until it is let go; four steps and previews a second."""
 
     CATEGORY = "browser tests"
     RETURN_TYPES = ("IMAGE",)
@@ -29,11 +41,12 @@ class SlowPicture:
         }
 
     def make(self, seconds: float, shade: int) -> tuple[torch.Tensor]:
+        _let_go.clear()
         steps = max(int(seconds * 4), 1)
         progress = comfy.utils.ProgressBar(steps)
         for step in range(steps):
             end = time.monotonic() + seconds / steps
-            while time.monotonic() < end:
+            while time.monotonic() < end and not _let_go.is_set():
                 comfy.model_management.throw_exception_if_processing_interrupted()
                 time.sleep(0.02)
             preview = Image.new("RGB", (256, 256), (255 * step // steps, 120, 200))
