@@ -77,6 +77,7 @@ SECRET_NAME = re.compile("secret|password|token|(?:^|_)key(?:_|$)")
 #: Too long for their lines.
 MODELS = "where models are found, as in `/mnt/models; s3://NAME/PREFIX`; between semicolons"
 MODELS_HOSTS = "further hosts from which models may be fetched, also in a private network; between commas"
+MODEL_UPLOAD = "GiB that a model may have which a participant brings; 0 for none"
 ROUTES = "who may use routes of node packs, as in `participant GET /pack/route`; between semicolons"
 WORKERS_STORE = "address of the store for workers that join by a link, as `comfyume workers allow` prints it"
 CACHE = "GiB of results on a frontend's disk; older ones stay in the bucket alone"
@@ -112,6 +113,7 @@ class Settings(BaseModel):
     models_hosts: Words = Field((), description=MODELS_HOSTS)
     models_pickles: bool = Field(False, description="whether models may come that are no safetensors files")
     hf_token: str = Field("", repr=False, description="token of Hugging Face, if `HF_TOKEN` does not tell it")
+    model_upload_gib: float = Field(4, ge=0, description=MODEL_UPLOAD)
     pull_models: PullMode = Field("none", description="models that a worker fetches as it starts")
     queue_mode: QueueMode = Field("fair", description="who goes next")
     job_timeout: float = Field(1800, gt=0, description="seconds that a job may run")

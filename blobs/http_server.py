@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -15,6 +17,8 @@ from .digest import Digest, checked_sha256
 from .errors import DigestMismatch, InvalidDigest, NotEnoughSpace, UploadRefused
 from .protocol import SHA256_HEADER, SIZE_HEADER, SMALL, ContentRange
 from .store import BlobFolder
+
+T = TypeVar("T")
 
 _POLL_SECONDS = 0.02
 
@@ -56,7 +60,21 @@ class UploadReceiver:
         arriving = await self._open(digest)
         if isinstance(arriving, Path):
             return arriving
-        return await self._receive_large(request, arriving, start)
+        return await self._receive_large(request, arriving, start, arriving.commit)
+
+    async def receive_unnamed(self, request: web.Request, stand_in: Digest) -> Digest:
+        """Read the body of a PUT whose content has a hash that nobody has told; return its digest once it is whole.
+
+        Args:
+            stand_in: what it is filed under until then, of its size; made from where it comes from.
+
+        Raises `UploadRefused` as `receive`.
+        """
+        start = _start(request, stand_in)
+        arriving = await self._open(stand_in)
+        if isinstance(arriving, Path):
+            raise UploadRefused(422, "Send the file from its beginning.", offset=0)  # no content has this hash
+        return await self._receive_large(request, arriving, start, arriving.commit_as_found)
 
     async def offset(self, digest: Digest) -> int:
         """How many bytes of the blob are here; all of them if it is whole."""
@@ -102,7 +120,9 @@ class UploadReceiver:
                 raise UploadRefused(503, "Somebody else is sending this file. Ask again in a moment.", offset=length)
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _receive_large(self, request: web.Request, arriving: ArrivingBlob, start: int | None) -> Path:
+    async def _receive_large(
+        self, request: web.Request, arriving: ArrivingBlob, start: int | None, finish: Callable[[], T]
+    ) -> T:
         digest = arriving.digest
         remove = False
         try:
@@ -115,7 +135,7 @@ class UploadReceiver:
                 await receive_into(arriving, request.content, self._stall_seconds)
             if arriving.missing:
                 raise _continue_from(arriving.length)
-            return await asyncio.to_thread(arriving.commit)
+            return await asyncio.to_thread(finish)
         except (Stalled, ConnectionError, aiohttp.ClientError, web.RequestPayloadError) as error:
             raise _vanished(arriving.length) from error
         except TooMuch as error:

@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,23 @@ log = logging.getLogger("comfyume")
 #: Browser files of one node pack are offered up to this size in bytes, all together.
 LARGEST_EXTENSION = 16 * 1024 * 1024
 
+#: What the name of a file begins with that is in a folder's list only to be found again among a node's inputs.
+MARK = "comfyume-mark-of-"
 _asked_folders: ContextVar[set[str] | None] = ContextVar("comfyume_asked_folders", default=None)
-_definitions: tuple[tuple[Any, ...], dict[str, Any], dict[str, list[str]]] | None = None
+_definitions: tuple[tuple[Any, ...], dict[str, Any], ListsOfNodes] | None = None
+
+
+@dataclass(frozen=True)
+class ListsOfNodes:
+    """Which model folders node classes list.
+
+    Attributes:
+        folders: those of each class.
+        lists: of each class, the inputs that have the files of one as they are, and which.
+    """
+
+    folders: dict[str, list[str]]
+    lists: dict[str, dict[str, str]]
 
 
 async def export() -> Catalogue:
@@ -39,10 +55,13 @@ async def export() -> Catalogue:
     state = (len(nodes.NODE_CLASS_MAPPINGS), json.dumps(models, sort_keys=True))
     if _definitions is None or _definitions[0] != state:
         with model_lists.own_models_only():
-            _definitions = (state, await _node_definitions(), await asyncio.to_thread(_folders_of_nodes))
+            # In this order: a class that keeps its first list must not keep the marks.
+            _definitions = (state, await _node_definitions(), await asyncio.to_thread(_lists_of_nodes))
     extensions = await asyncio.to_thread(lambda: {pack: _hashes(files) for pack, files in extension_files().items()})
     sizes = await asyncio.to_thread(model_lists.own_sizes, models)
-    return Catalogue(_definitions[1], _definitions[2], _classes_with_own_checks(), models, extensions, sizes)
+    _, definitions, found = _definitions
+    checked = _classes_with_own_checks()
+    return Catalogue(definitions, found.folders, checked, models, extensions, sizes, found.lists)
 
 
 async def _node_definitions() -> dict[str, Any]:
@@ -57,22 +76,37 @@ async def _node_definitions() -> dict[str, Any]:
     return definitions
 
 
-def _folders_of_nodes() -> dict[str, list[str]]:
+def _lists_of_nodes() -> ListsOfNodes:
     """Ask each node class for its inputs and note which model folders it lists."""
-    result = {}
+    result = ListsOfNodes({}, {})
     with _watching_model_lists():
         for name, node_class in list(nodes.NODE_CLASS_MAPPINGS.items()):
             asked: set[str] = set()
             token = _asked_folders.set(asked)
             try:
-                node_class.INPUT_TYPES()
+                lists = _marked_inputs(node_class.INPUT_TYPES())
+                if lists:
+                    result.lists[name] = lists
             except Exception as error:  # noqa: BLE001 - any node pack's code; ComfyUI's own list leaves such a node out too
                 log.debug("node %s does not tell its inputs: %s", name, error)
             finally:
                 _asked_folders.reset(token)
             if asked:
-                result[name] = sorted(asked)
+                result.folders[name] = sorted(asked)
     return result
+
+
+def _marked_inputs(inputs: dict[str, Any]) -> dict[str, str]:
+    """The inputs that list a folder of models, and which."""
+    found = {}
+    for group in inputs.values():
+        for name, spec in group.items() if isinstance(group, dict) else ():
+            if isinstance(spec, (list, tuple)) and spec:
+                options = spec[1].get("options") if len(spec) > 1 and isinstance(spec[1], dict) else None
+                for value in spec[0] if isinstance(spec[0], (list, tuple)) else options or ():
+                    if isinstance(value, str) and value.startswith(MARK):
+                        found[name] = value[len(MARK) :].partition(".")[0]
+    return found
 
 
 @contextlib.contextmanager
@@ -81,9 +115,12 @@ def _watching_model_lists() -> Iterator[None]:
 
     def watched(folder_name: str) -> list[str]:
         asked = _asked_folders.get()
-        if asked is not None:
-            asked.add(folder_paths.map_legacy(folder_name))
-        return get_filename_list(folder_name)
+        files = get_filename_list(folder_name)
+        if asked is None:
+            return files
+        folder = folder_paths.map_legacy(folder_name)
+        asked.add(folder)
+        return [*files, f"{MARK}{folder}.safetensors"]
 
     folder_paths.get_filename_list = watched
     try:

@@ -81,6 +81,8 @@ class Visit:
         order: ``back``, ``front`` or the number that ``/prompt`` asked for.
         changes: what the handler asked to change, in order.
         is_large: whether the request's prompt takes long to look at.
+        models: what people have brought of models that the person may use, by folder, as graphs name them; None while
+            nobody has looked.
     """
 
     user: str
@@ -99,6 +101,7 @@ class Visit:
     order: Literal["back", "front"] | float = "back"
     changes: list[Change] = field(default_factory=list)
     is_large: bool = False
+    models: dict[str, list[str]] | None = None
 
 
 #: The request that is being served in this task, on a frontend.
@@ -111,16 +114,22 @@ class JobMarks:
 
     Attributes:
         user: whose job it is.
-        files: what the job's files hold, by the words with which a graph names them.
+        files: what the job's files and people's models hold, by the words with which a graph names them.
     """
 
     user: str
     files: Mapping[str, str]
 
     @classmethod
-    def of_files(cls, user: str, files: Iterable[tuple[str, str, str]]) -> JobMarks:
-        """The marks of a job with these files: kind, path below the folder of its kind, and hash of the content."""
-        named: dict[str, str] = {}
+    def of_files(
+        cls, user: str, files: Iterable[tuple[str, str, str]], models: Mapping[str, str] | None = None
+    ) -> JobMarks:
+        """The marks of a job with these files: kind, path below the folder of its kind, and hash of the content.
+
+        Args:
+            models: hashes of what people have brought of models, by the words with which a graph names each.
+        """
+        named: dict[str, str] = dict(models or {})
         for kind, path, digest in files:
             # A graph names a file, or a folder and means all that is in it.
             parts = path.split("/")
@@ -132,6 +141,10 @@ class JobMarks:
 
 #: The marks of the job that this thread or task executes, on a worker.
 job_marks: ContextVar[JobMarks | None] = ContextVar("comfyume_job_marks", default=None)
+
+#: What people have brought of models for the job that this thread or task checks or executes, on a worker: by folder
+#: of models, the file that a graph means by these words.
+job_models: ContextVar[Mapping[str, Mapping[str, Path]] | None] = ContextVar("comfyume_job_models", default=None)
 
 #: The folders of the job that this thread or task executes, on a worker.
 job_folders: ContextVar[Folders | None] = ContextVar("comfyume_job_folders", default=None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import folder_paths
@@ -40,16 +41,18 @@ class Stub:
     """Base of all stand-ins."""
 
     DEFINITION: ClassVar[dict[str, Any]] = {}
+    #: The model folders that inputs list.
+    LISTS: ClassVar[Mapping[str, str]] = {}
     FUNCTION = "run_on_a_worker"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - ComfyUI's name
-        """The worker's definition; inputs that take uploads offer the person's own files."""
+        """The worker's definition; inputs that take uploads offer the person's files, lists of models theirs."""
         inputs: dict[str, Any] = copy.deepcopy(cls.DEFINITION.get("input", {}))
         for group in inputs.values():
             if isinstance(group, dict):
                 for name, spec in group.items():
-                    group[name] = _with_own_files(spec)
+                    group[name] = _with_own_files(_with_all_models(spec, cls.LISTS.get(name)))
         return inputs
 
     def run_on_a_worker(self, **_inputs: Any) -> Any:
@@ -81,16 +84,36 @@ def _with_own_files(spec: Any) -> Any:
     return (spec[0], {**spec[1], "options": names})
 
 
+def _with_all_models(spec: Any, folder: str | None) -> Any:
+    """An input that lists one worker's models of a folder lists what all have and what people have brought."""
+    if folder is None or not isinstance(spec, list) or not spec:
+        return spec
+    options = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
+    names = spec[0] if isinstance(spec[0], list) else options.get("options")
+    if not isinstance(names, list):
+        return spec
+    # What is no file, such as "None", stays where the node has it.
+    names = [*names, *(name for name in folder_paths.get_filename_list(folder) if name not in names)]
+    if isinstance(spec[0], list):
+        return [names, *spec[1:]]
+    return [spec[0], {**options, "options": names}, *spec[2:]]
+
+
 def _typed(spec: Any) -> Any:
     if isinstance(spec, list) and spec and spec[0] == "*":
         return (Wildcard("*"), *spec[1:])
     return tuple(spec) if isinstance(spec, list) else spec
 
 
-def make(name: str, definition: dict[str, Any], *, checks_itself: bool) -> type[Stub]:
-    """A stand-in for a worker's node, from what the worker's ``/object_info`` says of it."""
+def make(name: str, definition: dict[str, Any], *, checks_itself: bool, lists: Mapping[str, str]) -> type[Stub]:
+    """A stand-in for a worker's node, from what the worker's ``/object_info`` says of it.
+
+    Args:
+        lists: the model folders that its inputs list.
+    """
     attributes = {
         "DEFINITION": definition,
+        "LISTS": lists,
         "RETURN_TYPES": tuple(Wildcard("*") if kind == "*" else kind for kind in definition.get("output", [])),
         "RETURN_NAMES": tuple(definition.get("output_name", [])),
         "OUTPUT_IS_LIST": tuple(definition.get("output_is_list", [])),
@@ -120,7 +143,11 @@ def own_classes() -> set[str]:
     return {name for name, node_class in nodes.NODE_CLASS_MAPPINGS.items() if not _is_stub(node_class)}
 
 
-def replace_all(definitions: dict[str, dict[str, Any]], checked_by_worker: frozenset[str]) -> None:
+def replace_all(
+    definitions: dict[str, dict[str, Any]],
+    checked_by_worker: frozenset[str],
+    lists: Mapping[str, Mapping[str, str]],
+) -> None:
     """Have exactly these stand-ins; nodes that this process has itself stay as they are."""
     own = own_classes()
     for name in [name for name in nodes.NODE_CLASS_MAPPINGS if name not in own and name not in definitions]:
@@ -128,7 +155,9 @@ def replace_all(definitions: dict[str, dict[str, Any]], checked_by_worker: froze
         nodes.NODE_DISPLAY_NAME_MAPPINGS.pop(name, None)
     for name, definition in definitions.items():
         if name not in own:
-            nodes.NODE_CLASS_MAPPINGS[name] = make(name, definition, checks_itself=name in checked_by_worker)
+            nodes.NODE_CLASS_MAPPINGS[name] = make(
+                name, definition, checks_itself=name in checked_by_worker, lists=lists.get(name, {})
+            )
             nodes.NODE_DISPLAY_NAME_MAPPINGS[name] = definition.get("display_name") or name
 
 

@@ -30,6 +30,7 @@ class Catalogue:
         models: files of each model folder.
         sizes: bytes of each model, by ``FOLDER/FILE``.
         extensions: for each node pack that has browser scripts, the SHA-256 of each of its files by path.
+        lists: for each node class, the inputs that offer the files of a model folder, and which.
     """
 
     nodes: dict[str, Any]
@@ -38,6 +39,7 @@ class Catalogue:
     models: dict[str, list[str]]
     extensions: dict[str, dict[str, str]]
     sizes: dict[str, int] = field(default_factory=dict)
+    lists: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @cached_property
     def encoded(self) -> bytes:
@@ -48,6 +50,7 @@ class Catalogue:
             "checked_by_worker": sorted(self.checked_by_worker),
             "models": _sorted(self.models),
             "sizes": _sorted(self.sizes),
+            "lists": _sorted(self.lists),
             "extensions": _sorted({pack: _sorted(files) for pack, files in self.extensions.items()}),
         }
         return zlib.compress(json.dumps(value).encode(), 6)
@@ -68,6 +71,7 @@ class Catalogue:
             value["models"],
             value["extensions"],
             value.get("sizes", {}),
+            value.get("lists", {}),
         )
 
     @cached_property

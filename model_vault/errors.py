@@ -19,6 +19,22 @@ class UnsafeModelName(ModelError, ValueError):
         )
 
 
+class NoSuchModel(ModelError):
+    """There is no such model on this shelf."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        super().__init__(f"There is no {folder}/{name} here.")
+
+
+class NameTaken(ModelError):
+    """Another model has the name."""
+
+    def __init__(self, folder: str, name: str, who: str) -> None:
+        super().__init__(
+            f"{who} another {folder}/{name} already. Delete that one first, or give this one another name."
+        )
+
+
 class KindRefused(ModelError):
     """A kind of file that may run programs as it is loaded, or whose content nobody can check."""
 

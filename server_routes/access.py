@@ -89,7 +89,7 @@ RULES: tuple[Rule, ...] = (
         GET             /experiment/models(?:/.*)?
         GET             /view_metadata/[^/]+
         GET             /system_stats
-        GET             /comfyume/(?:me|page|allowance)
+        GET             /comfyume/(?:me|page|allowance|my-models)
         GET             /comfyume/strings/[^/]+\\.json
         """
         # What is each person's own.
@@ -109,6 +109,7 @@ RULES: tuple[Rule, ...] = (
         GET             /internal/files/(?:input|output|temp)
         POST            /comfyume/sign-out/everywhere
         DELETE          /comfyume/files
+        PUT,DELETE      /comfyume/my-models/[^/]+/[^/]+(?:/offer)?
         GET,POST        /comfyume/jobs
         GET             /comfyume/jobs/[^/]+
         POST            /comfyume/jobs/[^/]+/(?:cancel|again)
@@ -135,6 +136,8 @@ RULES: tuple[Rule, ...] = (
         POST            /comfyume/workers/links
         PATCH,DELETE    /comfyume/workers/[^/]+
         POST            /comfyume/messages
+        GET             /comfyume/room-models
+        PUT,DELETE      /comfyume/room-models/[^/]+/[^/]+/[^/]+
         GET,PUT,DELETE  /comfyume/feeds/workshop
         GET             /comfyume/workshop/.+
         PUT             /comfyume/people/[^/]+/limits

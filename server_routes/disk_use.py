@@ -77,8 +77,9 @@ class DiskUse:
     async def measure(self, user: str) -> int:
         """Bytes that a person's files take now."""
         data = user_files.folder_of(data_user(user))
-        folders = [str(path) for _, path in self._people.folders_of(user)] + ([data] if data is not None else [])
-        return await asyncio.to_thread(lambda: sum(size_of(folder) for folder in folders))
+        models = self._people.shelves.folder_of(user)
+        folders = [*(path for _, path in self._people.folders_of(user)), models, *([data] if data is not None else [])]
+        return await asyncio.to_thread(lambda: sum(size_of(str(folder)) for folder in folders))
 
     def _of(self, user: str) -> _Known:
         known = self._known.setdefault(user, _Known())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..comfyui_seams import folders, user_files
 from ..comfyui_seams.context import Folders
+from ..model_vault.shelves import FOLDER, MODEL, Shelves
 from .identity import LOCAL_USER
 
 
@@ -19,6 +20,8 @@ class People:
     def __init__(self, shared_folder: Path | None, system_folder: Path) -> None:
         self._shared_folder = shared_folder.absolute() if shared_folder is not None else None
         self._temp = (system_folder / "temp").absolute()
+        #: The models that people bring.
+        self.shelves = Shelves((shared_folder or system_folder) / FOLDER)
         self._base: Folders | None = None
         self._made: set[str] = set()
 
@@ -39,12 +42,17 @@ class People:
 
     def roots(self) -> list[Path]:
         """Below which all that people keep lies, none of them below another."""
-        found = [*(path for _, path in self.folders_of(LOCAL_USER)), Path(user_files.root()).absolute()]
+        own = [path for _, path in self.folders_of(LOCAL_USER)]
+        found = [*own, self.shelves.root, Path(user_files.root()).absolute()]
         return [path for path in found if not any(path.is_relative_to(other) for other in found if other != path)]
 
+    def all_folders(self, user: str) -> list[tuple[str, Path]]:
+        """What a job of this user reads and writes below, by kind."""
+        return [*self.folders_of(user), (MODEL, self.shelves.root)]
+
     def folder_of(self, user: str, kind: str) -> Path:
-        """A user's folder of a kind: ``input``, ``output`` or ``temp``."""
-        return dict(self.folders_of(user))[kind]
+        """Where a user's files of a kind are: ``input``, ``output`` or ``temp``; and ``model``, below which all are."""
+        return dict(self.all_folders(user))[kind]
 
     def are_made(self, user: str) -> bool:
         """Whether this process has made the folders of a user."""

@@ -56,10 +56,12 @@ from .live_board import LiveBoard
 from .lost_files import LostFiles
 from .metering import Metering, places_of
 from .metrics import Metrics
+from .model_shelves import ModelShelves
 from .moved_bytes import MovedBytes
 from .page import Page
 from .panel_files import PanelFiles
 from .people import People
+from .people_models import PeopleModels
 from .presence import Presence
 from .readiness import Readiness
 from .relay import Relay
@@ -101,7 +103,9 @@ class Frontend:
         self._disk = DiskUse(self._people, self._allowances)
         self._gate = Gate(self._identity, settings)
         self._asking = Asking(self._client, listening, keys)
-        self._nodes = WorkshopNodes(CatalogueStore(self._client, keys), self._asking, system / "scripts")
+        brought = PeopleModels(self._people.shelves)
+        self._brought = brought
+        self._nodes = WorkshopNodes(CatalogueStore(self._client, keys), self._asking, system / "scripts", brought)
         self._relay = Relay(
             listening,
             keys,
@@ -135,6 +139,7 @@ class Frontend:
             workshop_secret.sealer_of(settings),
             signatures,
             settings.webhook_hosts,
+            brought,
             self._bucket,
             self._cold,
         )
@@ -167,7 +172,7 @@ class Frontend:
         interrupts.install()
         user_files.install()
         validation.install(self._nodes.check)
-        model_lists.install(self._nodes.files)
+        model_lists.install(self._nodes.files, self._brought.files)
         sockets.install(self._relay.greet)
         server.ask_no_name_server()
         server.on_prompt(note_wishes)
@@ -192,6 +197,7 @@ class Frontend:
         SignInRoutes(self._identity, self._activity).mount()
         AllowanceRoutes(self._allowances, self._disk).mount()
         DeleteFiles(self._people).mount()
+        ModelShelves(self._people.shelves, self._disk, self._settings, self._client, self._keys, self._notes).mount()
         Joining(Invitations(self._client, self._keys), self._settings, self._notes, self._system).mount()
         Administration(self._identity.users, self._allowances, self._activity, self._notes, self._presence).mount()
         server.add_outermost_middleware(WorkersAnswers(self._nodes).middleware())
@@ -311,9 +317,9 @@ def _shared(settings: Settings, system: Path, people: People) -> Callable[[str],
         root = settings.shared_folder.absolute()
         return lambda user: {
             "mark": mark,
-            "folders": {kind: path.relative_to(root).as_posix() for kind, path in people.folders_of(user)},
+            "folders": {kind: path.relative_to(root).as_posix() for kind, path in people.all_folders(user)},
         }
     if settings.mode == "standalone":
         mark = read_mark(system)
-        return lambda user: {"mark": mark, "folders": {kind: str(path) for kind, path in people.folders_of(user)}}
+        return lambda user: {"mark": mark, "folders": {kind: str(path) for kind, path in people.all_folders(user)}}
     return lambda _user: None

@@ -13,9 +13,11 @@ from ..comfyui_seams import server, sockets
 from ..comfyui_seams.context import Folders, Submit, Visit
 from ..job_queue.jobs import Submission
 from ..job_queue.sealing import Sealer
+from ..model_vault.shelves import MODEL
 from .cold_files import ColdFiles
 from .job_bucket import JobBucket
 from .job_signatures import JobSignatures
+from .people_models import PeopleModels
 from .webhooks import checked
 from .workshop_nodes import WorkshopNodes
 
@@ -37,12 +39,14 @@ class Submissions:
         sealer: Sealer,
         signatures: JobSignatures,
         webhook_hosts: Collection[str],
+        brought: PeopleModels,
         bucket: JobBucket | None = None,
         cold: ColdFiles | None = None,
     ) -> None:
         self._cold = cold
         self._bucket = bucket
         self._webhook_hosts = webhook_hosts
+        self._brought = brought
         self._nodes = nodes
         self._sealer = sealer
         self._shared = shared
@@ -63,12 +67,14 @@ class Submissions:
         """
         _, job_id, prompt, extra_data, outputs, secrets = submit.item
         client = extra_data.get("client_id")
-        files = []
-        names = await asyncio.to_thread(_names_of, prompt, visit) if visit.is_large else _names_of(prompt, visit)
-        if names:
-            for kind, path, file in await asyncio.to_thread(lambda: list(named_files(names, visit.folders))):
-                digest = await self._digest_of(file)
-                files.append({"kind": kind, "path": path, "sha256": digest.sha256, "size": digest.size})
+        names = (
+            await asyncio.to_thread(self._names_of, prompt, visit) if visit.is_large else self._names_of(prompt, visit)
+        )
+        found = await asyncio.to_thread(self._found, names, visit) if names else []
+        files: list[dict[str, Any]] = []
+        for kind, path, file in found:
+            digest = await self._digest_of(file)
+            files.append({"kind": kind, "path": path, "sha256": digest.sha256, "size": digest.size})
         workflow = (extra_data.get("extra_pnginfo") or {}).get("workflow") or {}
         brief_extra: dict[str, Any] = {"create_time": extra_data.get("create_time")}
         if isinstance(workflow, dict) and workflow.get("id") is not None:
@@ -91,11 +97,25 @@ class Submissions:
             brief={"extra_data": brief_extra},
             client=client if isinstance(client, str) else "",
             needs=needs,
-            memory=self._nodes.memory_of(prompt, needs),
+            memory=self._nodes.memory_of(prompt, needs, [file["size"] for file in files if file["kind"] == MODEL]),
             disk=disk,
             name=_name_of(visit.name),
             webhook="" if visit.webhook is None else checked(visit.webhook, self._webhook_hosts),
         )
+
+    def _names_of(self, prompt: dict[str, Any], visit: Visit) -> set[str]:
+        """What may name a file or a model of people, among the inputs of a graph's nodes."""
+        texts = set(_strings(prompt))
+        return {text for text in texts if self._brought.may_name(text) or may_be_file(text, visit.folders)}
+
+    def _found(self, names: set[str], visit: Visit) -> list[tuple[str, str, Path]]:
+        """The files and models that a graph names: kind, path below the folder of that kind, and the file."""
+        models = self._brought.named(names, visit.user)
+        shelves = self._brought.shelves
+        return [
+            *named_files(names, visit.folders),
+            *((MODEL, model.path, shelves.file(model)) for model in models),
+        ]
 
     async def _digest_of(self, file: Path) -> Digest:
         """What a job's file holds; it is on its way to the workers then, where there is a bucket for that."""
@@ -113,11 +133,6 @@ def _name_of(told: Any) -> str:
     if not isinstance(told, str):
         raise TypeError("the name of a workflow is a text")
     return " ".join(told.split())[:MOST_OF_A_NAME]
-
-
-def _names_of(prompt: dict[str, Any], visit: Visit) -> set[str]:
-    """What may name a file, among the inputs of a graph's nodes."""
-    return {name for name in set(_strings(prompt)) if may_be_file(name, visit.folders)}
 
 
 def _strings(prompt: dict[str, Any]) -> Iterator[str]:

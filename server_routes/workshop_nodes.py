@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ..job_queue.errors import QueueError
 from ..job_queue.jobs import MemoryNeed
 from .asking import Asking
 from .memory_needs import memory_need
+from .people_models import PeopleModels
 from .prompt_limits import FEW_NODES, readable, too_many_nodes
 
 log = logging.getLogger("comfyume")
@@ -48,7 +50,8 @@ class Offer:
 class WorkshopNodes:
     """Keeps ComfyUI's nodes and model lists equal to what the workers have."""
 
-    def __init__(self, catalogues: CatalogueStore, asking: Asking, scripts_folder: Path) -> None:
+    def __init__(self, catalogues: CatalogueStore, asking: Asking, scripts_folder: Path, brought: PeopleModels) -> None:
+        self._brought = brought
         self._catalogues = catalogues
         self._asking = asking
         self._scripts_folder = scripts_folder
@@ -96,18 +99,21 @@ class WorkshopNodes:
     def _apply(self, workers: list[LiveWorker], catalogues: list[Catalogue]) -> None:
         models: dict[str, set[str]] = {}
         definitions: dict[str, dict[str, Any]] = {}
+        lists_of_nodes: dict[str, dict[str, str]] = {}
         checked: set[str] = set()
         for catalogue in catalogues:
             for folder, files in catalogue.models.items():
                 models.setdefault(folder, set()).update(files)
             for name, definition in catalogue.nodes.items():
-                definitions.setdefault(name, definition)
+                if name not in definitions:
+                    definitions[name] = definition
+                    lists_of_nodes[name] = catalogue.lists.get(name, {})
             checked |= catalogue.checked_by_worker
         own = frozenset(node_stubs.own_classes())
         lists = {folder: sorted(files) for folder, files in models.items()} if catalogues else None
         self._offer = Offer(workers, catalogues, lists, own, frozenset(checked - own))
         model_lists.add_folders(list(models))
-        node_stubs.replace_all(definitions, self._offer.checked_by_worker)
+        node_stubs.replace_all(definitions, self._offer.checked_by_worker, lists_of_nodes)
 
     async def _fetch_scripts(self, catalogues: Any) -> None:
         """Bring the browser files of the workers' node packs here."""
@@ -146,11 +152,15 @@ class WorkshopNodes:
                 needs += [f"model:{folder}/{value}" for folder in folders if value in models.get(folder, ())]
         return needs
 
-    def memory_of(self, prompt: dict[str, Any], needs: frozenset[str]) -> MemoryNeed:
-        """What a graph with these needs tells of the memory that it takes."""
+    def memory_of(self, prompt: dict[str, Any], needs: frozenset[str], brought: Sequence[int] = ()) -> MemoryNeed:
+        """What a graph with these needs tells of the memory that it takes.
+
+        Args:
+            brought: bytes of the models that people have brought for it.
+        """
         models = [need.removeprefix("model:") for need in needs if need.startswith("model:")]
         sizes = [max(catalogue.sizes.get(model, 0) for catalogue in self._offer.catalogues) for model in models]
-        return memory_need(prompt, sizes)
+        return memory_need(prompt, [*sizes, *brought])
 
     async def check(self, prompt_id: str, prompt: dict[str, Any], outputs: list[str] | None) -> Verdict:
         """ComfyUI's check of a graph, for the workers that would run it."""
@@ -181,7 +191,13 @@ class WorkshopNodes:
     ) -> Verdict | None:
         try:
             answer = await self._asking.ask(
-                workers[0].name, "validate", timeout=CHECK_PATIENCE, job=prompt_id, prompt=prompt, outputs=outputs
+                workers[0].name,
+                "validate",
+                timeout=CHECK_PATIENCE,
+                job=prompt_id,
+                prompt=prompt,
+                outputs=outputs,
+                models=await asyncio.to_thread(self._brought.of_visit),
             )
         except asyncio.TimeoutError:
             log.warning(

@@ -8,14 +8,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from ..blobs.errors import BlobError
-from ..comfyui_seams.context import JobMarks, QueueItem, job_folders, job_marks
+from ..comfyui_seams.context import JobMarks, QueueItem, job_folders, job_marks, job_models
 from ..job_queue.errors import QueueError, SecretsUnreadable
 from ..job_queue.jobs import ClaimedJob
 from ..job_queue.sealing import Sealer
 from ..job_queue.worker_queue import Claims, NotRegistered
+from ..model_vault.shelves import MODEL, ShelvedModel, parsed
 from .choosing_transport import Transports
 from .courier import FINISH, Courier
 from .endings import failed_status, now_ms
@@ -188,9 +190,18 @@ class Executor:
         job = running.job
         self._folders.begin(job.user, self._names.last_names(job.user))
         job_folders.set(self._folders.folders)
-        files = [InputFile.from_json(value) for value in job.envelope.get("files", [])]
-        job_marks.set(JobMarks.of_files(job.user, [(file.kind, file.path, file.digest.sha256) for file in files]))
+        named = [InputFile.from_json(value) for value in job.envelope.get("files", [])]
+        files = [file for file in named if file.kind != MODEL]
+        models = [(parsed(file.path, file.digest.size), file) for file in named if file.kind == MODEL]
+        job_marks.set(
+            JobMarks.of_files(
+                job.user,
+                [(file.kind, file.path, file.digest.sha256) for file in files],
+                {model.words: file.digest.sha256 for model, file in models},
+            )
+        )
         self._stage(running, transport, files)
+        job_models.set(self._bring_models(transport, models))
         outputs = self._validate(job)
         if running.cancelled or running.lost or running.timed_out is not None:
             raise JobRefused("The prompt was interrupted before it began.", kind="execution_interrupted")
@@ -210,6 +221,28 @@ class Executor:
                 running.publisher.note_staged(file.kind, file.path)
 
         asyncio.run_coroutine_threadsafe(fetch_all(), self._loop).result()
+
+    def _bring_models(
+        self, transport: Transport, models: Sequence[tuple[ShelvedModel, InputFile]]
+    ) -> dict[str, dict[str, Path]]:
+        """Bring what is not here of the models that people have brought for a job.
+
+        Returns:
+            By folder of models, where each is, by the words with which graphs name it.
+        """
+        brought: dict[str, dict[str, Path]] = {}
+
+        async def fetch_all() -> None:
+            for model, file in models:
+                path = self._folders.model(file.digest.sha256, model.name)
+                # Its path tells its content, so what is there is it.
+                if not await asyncio.to_thread(path.exists):
+                    await transport.fetch(file, path)
+                brought.setdefault(model.folder, {})[model.words] = path
+
+        if models:
+            asyncio.run_coroutine_threadsafe(fetch_all(), self._loop).result()
+        return brought
 
     def _validate(self, job: ClaimedJob) -> list[str]:
         payload = job.payload
@@ -280,6 +313,7 @@ class Executor:
         self._is_idle.set()
         job_folders.set(None)
         job_marks.set(None)
+        job_models.set(None)
         try:
             # The next job is often the same person's.
             self._folders.reset(running.job.user, self._names.last_names(running.job.user))

@@ -20,7 +20,18 @@ class JobFolders:
     def __init__(self, root: Path) -> None:
         root = Path(os.path.realpath(root))
         self.folders = Folders(root / "input", root / "output", root / "temp")
+        #: What people bring of models, each at a path that tells its content: nodes keep them by their paths.
+        self.models = root / "models"
         self._ready_for: str | None = None
+
+    def model(self, sha256: str, name: str) -> Path:
+        """Where a model of people is for jobs, once it has come."""
+        return self.models / sha256 / name
+
+    def empty(self) -> None:
+        """Leave nothing of an earlier process."""
+        shutil.rmtree(self.models, ignore_errors=True)
+        self.clear()
 
     def begin(self, user: str, last_names: Iterable[str]) -> None:
         """Take the folders for a job of this person; costs nothing if ``reset`` has guessed the person."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from ..comfyui_seams import event_tap, folders, server
+from ..comfyui_seams import event_tap, folders, model_lists, server
 from ..settings import Settings
 from .comfyui_engine import ComfyUIEngine
 from .worker import Worker
@@ -27,6 +27,7 @@ def mount(settings: Settings, url: str, *, alone: bool) -> Worker:
         models=folders.models_folder(),
     )
     worker.make_ready()
+    model_lists.install_for_jobs()
     if alone:
         folders.use_always(worker.job_folders)
     event_tap.install(worker.courier.take_json, worker.courier.take_bytes)

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import object_stores, workshop_secret
 from ..blobs.store import BlobFolder
-from ..comfyui_seams.context import Folders
+from ..comfyui_seams.context import Folders, job_models
 from ..job_queue.catalogue import CatalogueStore
 from ..job_queue.connection import connect_async, connect_listening
 from ..job_queue.errors import QueueError, WorkerNameTaken
@@ -126,7 +126,7 @@ class Worker:
 
     def make_ready(self) -> None:
         """Leave nothing of an earlier process in the jobs' folders, and have the heartbeat ready in time."""
-        self._folders.clear()
+        self._folders.empty()
         self._heartbeat.start()
 
     async def start(self) -> None:
@@ -235,6 +235,11 @@ class Worker:
             self._engine.set_flag(name, value)
 
     async def _validate(self, message: dict[str, Any]) -> Any:
+        # They come with the job, and nobody reads them before.
+        brought = {
+            folder: dict.fromkeys(names, self._folders.models) for folder, names in message.get("models", {}).items()
+        }
+        job_models.set(brought)
         verdict = await self._engine.check(message["job"], message["prompt"], message["outputs"])
         return {"verdict": verdict.as_tuple(), "prompt": message["prompt"]}
 

@@ -382,9 +382,9 @@ MUTATIONS = [
     ),
     Mutation(
         "G20",
-        "a piece that is cut short counts as whole",
-        "blobs/bucket.py",
-        'if count == len(place) == reply["ContentLength"]:',
-        "if True:",
+        "an object is put together without its last parts",
+        "blobs/bucket_parts.py",
+        "for number, tag in sorted(sent.items())]",
+        "for number, tag in sorted(sent.items())[:2]]",
     ),
 ]

@@ -11,6 +11,7 @@ interface ComfyApp {
   extensionManager: ComfyExtensionManager;
   graph?: { nodes?: { id: string | number; type: string; title?: string }[] };
   loadGraphData(...given: any[]): Promise<void>;
+  refreshComboInNodes(): Promise<void>;
   registerExtension(extension: ComfyExtension): void;
 }
 

@@ -8,6 +8,7 @@ import os
 import struct
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import comfy.model_management
 import comfy.utils
@@ -190,6 +191,25 @@ class UseCheckpoint:
         return {"ui": {"text": [ckpt_name, os.environ.get("COMFYUME_WORKER_ID", "")]}, "result": (ckpt_name,)}
 
 
+class ShadeOfLora:
+    """A picture of the shade that a LoRA's one tensor tells; like ComfyUI's loader it knows a file by its path."""
+
+    CATEGORY = "comfyume tests"
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    known: ClassVar[dict[str, torch.Tensor]] = {}
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"lora_name": (["None", *folder_paths.get_filename_list("loras")],)}}
+
+    def run(self, lora_name):
+        path = folder_paths.get_full_path_or_raise("loras", lora_name)
+        if path not in self.known:
+            self.known[path] = comfy.utils.load_torch_file(path, safe_load=True)["shade"].float() / 255
+        return (self.known[path].expand(1, 16, 16, 3),)
+
+
 class CheckedByItself:
     """Has a check of its own, which only its code can make."""
 
@@ -296,6 +316,7 @@ NODE_CLASS_MAPPINGS = {
         ReadText,
         Announce,
         UseCheckpoint,
+        ShadeOfLora,
         CheckedByItself,
         Fail,
         UseKey,

@@ -1,7 +1,8 @@
 // What the tab "My jobs" shows.
 
 import { app } from "../../../scripts/app.js";
-import { element, write } from "../elements.mjs";
+import { element, icon, write } from "../elements.mjs";
+import { toast } from "../toast.mjs";
 import { activeList } from "./active_list.mjs";
 import { endedList } from "./ended_list.mjs";
 import { current, watch, watchEnds } from "./state.mjs";
@@ -19,7 +20,8 @@ export function jobsView(word) {
   const empty = emptyState(word);
   // For those who do not see the cards move.
   const told = element("p", { class: "cfm-unseen", role: "status" });
-  const title = element("h2", {}, word("jobs.title"));
+  const models = element("button", { class: "cfm-button", onclick: showModels }, icon("box"), " ", word("models.title"));
+  const title = element("div", { class: "cfm-row cfm-head" }, element("h2", {}, word("jobs.title")), models);
   const root = element("div", { class: "cfm cfm-jobs" }, title, told, paused, empty, active.root, ended.root);
 
   function show() {
@@ -39,6 +41,15 @@ export function jobsView(word) {
     const started = state.jobs.find((job) => job.state === "running" && !ran.has(job.id));
     if (before && started) write(told, word("jobs.told.running", { number: started.number }));
     show();
+  }
+
+  async function showModels() {
+    try {
+      const { openModels } = await import("../models/dialog.mjs");
+      openModels(word);
+    } catch {
+      toast("error", word("models.title"), word("session.unreachable"));
+    }
   }
 
   const stop = watch(take);
