@@ -18,6 +18,7 @@ from .blobs.store import BlobFolder
 from .job_queue.connection import connect
 from .job_queue.copying import Copying
 from .job_queue.keys import Keys
+from .model_vault.shelves import ARRIVING
 from .object_stores import open_object_store
 from .settings import FILE_NAME, Settings
 from .store_copies import StoreParts
@@ -68,6 +69,7 @@ class Places:
         user: with which ComfyUI was started, for workflows and settings of people.
         system: where comfyume keeps its own things.
         home: of the user who runs ComfyUI.
+        models: that people have brought.
     """
 
     input: Path
@@ -75,6 +77,7 @@ class Places:
     user: Path
     system: Path
     home: Path
+    models: Path
 
     def _cold(self) -> ColdStorage:
         """Tells what results hold that have been brought to a bucket since; it needs no bucket for that."""
@@ -86,6 +89,7 @@ class Places:
             Source("input", self.input),
             Source("output", self.output, elsewhere=self._cold().digest_of),
             Source("user", self.user, skip=NOT_THEIRS),
+            Source("models", self.models, skip=(ARRIVING,)),
             # Who restores these finds results again that lie in the bucket of jobs' files alone.
             Source("cold", self.system / COLD),
             Source("settings", self.system, only=(FILE_NAME,)),

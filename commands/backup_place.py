@@ -16,6 +16,7 @@ from ..backups.snapshot import Progress
 from ..backups.vault import Vault
 from ..blobs.errors import BlobError
 from ..job_queue.errors import QueueError
+from ..model_vault.shelves import FOLDER
 from ..settings import Settings
 from ..workshop_backup import Places, opened
 from . import workshop_store
@@ -76,6 +77,7 @@ def found_workshop(options: argparse.Namespace) -> Workshop:
         user,
         options.system_folder,
         Path.home(),
+        (shared or settings.shared_folder or options.system_folder) / FOLDER,
     )
     return Workshop(settings, places)
 

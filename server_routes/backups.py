@@ -155,7 +155,8 @@ class Backups:
         own = self._people.folders_of(LOCAL_USER)
         system = folders.system_folder()
         user = user_files.folder_of(user_files.OWN_USER)
-        places = Places(own.input, own.output, Path(user).parent if user else system.parent, system, Path.home())
+        users = Path(user).parent if user else system.parent
+        places = Places(own.input, own.output, users, system, Path.home(), self._people.shelves.root)
         asked = {
             "settings": settings,
             "places": {name: str(path) for name, path in vars(places).items()},

@@ -51,7 +51,7 @@ def test_every_language_has_the_same_sentences_with_the_same_values(file: str) -
 def test_every_sentence_is_used_and_none_is_missing() -> None:
     scripts = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "web" / "js").rglob("*.mjs")))
     english = {re.sub(r"\.(?:one|other)$", "", key) for key in words_of("en", "page.json")}
-    named = set(re.findall(r'"((?:dialog|session|jobs?|file|toast|banner)\.[a-z_.]+)"', scripts))
+    named = set(re.findall(r'"((?:dialog|session|jobs?|models|file|toast|banner)\.[a-z_.]+)"', scripts))
     assert named <= english
     # Keys that are put together: `job.state.${state}`.
     begun = tuple(re.findall(r"`([a-z]+\.[a-z_.]*)\$\{", scripts))

@@ -1,9 +1,15 @@
-// Which files each template needs, and which workers have them.
+// What people offer to the room, which files each template needs, and which workers have them.
+
+const ROOM = "/comfyume/room-models";
+/** Milliseconds between two questions about what people offer. */
+const PAUSE = 30_000;
 
 /** @type {Workshop.MakeSection} */
-export function modelsSection({ attempt, board, client, element, headline, make, icon, word }) {
+export function modelsSection({ attempt, board, button, client, element, format, headline, make, icon, told, word }) {
   const list = element("ul", { class: "cfw-list", "aria-label": word("tab.models") });
-  const root = make("div", "cfw-section", make("p", "cfm-muted", word("models.about")), list);
+  const people = make("div", "cfw-section");
+  const root = make("div", "cfw-section", people, make("p", "cfm-muted", word("models.about")), list);
+  let asked = 0;
   const open = new Set();
   let known = "";
   const workers = () => board.live().map(({ name }) => name).sort();
@@ -14,6 +20,49 @@ export function modelsSection({ attempt, board, client, element, headline, make,
     const templates = await attempt(() => client.get("/comfyume/templates"));
     templates?.sort((a, b) => b.missing - a.missing || a.name.localeCompare(b.name));
     if (templates) list.replaceChildren(...templates.map(templateItem));
+  }
+
+  async function loadPeoples() {
+    asked = performance.now();
+    /** @type {{offered: Workshop.PeoplesModel[], room: Workshop.PeoplesModel[]} | undefined} */
+    const found = await attempt(() => client.get(ROOM));
+    if (!found) return;
+    people.replaceChildren(
+      ...peoples("models.offered", found.offered, (model) => [
+        button(word("models.let_in"), () => decide("PUT", model, "models.is_in")),
+        button(word("models.decline"), () => decide("DELETE", model, "models.is_declined")),
+      ]),
+      ...peoples("models.room", found.room, (model) => [
+        button(word("models.take_out"), () => decide("DELETE", model, "models.is_out")),
+      ]),
+    );
+  }
+
+  /** @type {(title: string, models: Workshop.PeoplesModel[], tools: (model: Workshop.PeoplesModel) => HTMLElement[]) => HTMLElement[]} */
+  function peoples(title, models, tools) {
+    if (!models.length) return [];
+    const items = models.map((model) => {
+      const { folder, name, size, user } = model;
+      const about = word("models.of", { user, size: format.bytes(size) });
+      const own = tools(model);
+      for (const each of own) each.ariaLabel = `${each.textContent}: ${folder}/${name}, ${user}`;
+      return make(
+        "li",
+        "cfw-card",
+        headline("strong", `${folder}/${name}`),
+        make("p", "cfm-muted", about),
+        make("div", "cfm-row", own),
+      );
+    });
+    return [make("h3", "", word(title)), element("ul", { class: "cfw-list", "aria-label": word(title) }, items)];
+  }
+
+  /** @type {(method: string, model: Workshop.PeoplesModel, done: string) => Promise<void>} */
+  async function decide(method, { user, folder, name }, done) {
+    const path = [user, folder, name].map(encodeURIComponent).join("/");
+    const answer = await attempt(() => client.send(method, `${ROOM}/${path}`));
+    if (answer !== undefined) told(word(done, { name, user }));
+    await loadPeoples();
   }
 
   /** @param {Workshop.Template} template */
@@ -42,7 +91,13 @@ export function modelsSection({ attempt, board, client, element, headline, make,
 
   function draw() {
     if (known !== workers().join()) load();
+    if (board.store && !board.lostAt && performance.now() - asked > PAUSE) loadPeoples();
   }
 
-  return { root, draw, show: () => void load() };
+  function show() {
+    load();
+    loadPeoples();
+  }
+
+  return { root, draw, show };
 }

@@ -255,6 +255,15 @@ declare namespace Workshop {
     used: { queued: number; gpu_day: number; gpu_workshop: number; booked: number; credits: number | null };
   }
 
+  /** A model that somebody has brought; `size` is in bytes. */
+  interface PeoplesModel {
+    user: string;
+    folder: string;
+    name: string;
+    size: number;
+    in_graphs: string;
+  }
+
   interface Template {
     name: string;
     title?: string;
