@@ -65,6 +65,7 @@ def worked_in(base: Path, people: list[str]) -> Path:
         write(base / "input" / person / "photo.jpg", person.encode() * 99)
         write(base / "user" / person / "workflows/film.json", json.dumps({"of": person}).encode())
         write(base / "user" / person / "comfy.settings.json", b"{}")
+        write(base / "user/__comfyume/people-models/own" / person / "loras/film.safetensors", person.encode() * 77)
     write(base / "user/__comfyume/comfyume.toml", b'queue_mode = "fair"\n')
     write(base / "user/comfyui.db", b"nobody's work")
     return base
