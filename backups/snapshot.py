@@ -19,13 +19,12 @@ from ..blobs.digest import Digest, digest_file
 from .errors import SnapshotDamaged
 from .manifest import Entry, Manifest, PartEntry, Summary, new_id
 from .sources import Source, look
-from .vault import ABANDONED, LARGE, RUNNING, SMALL, Mark, Vault
+from .vault import ABANDONED, AT_ONCE, LARGE, RUNNING, SMALL, Mark, Vault
 
 log = logging.getLogger("comfyume")
 
-#: Small files that are stored at a time, since what a request waits for is the way to the bucket; and of those that are
-#: sealed into a file first.
-AT_ONCE, MEDIUM_AT_ONCE = 8, 3
+#: Files that are sealed into a file first, at a time.
+MEDIUM_AT_ONCE = 3
 #: A file that changes while it is read is read again so often.
 ATTEMPTS = 3
 #: With so many files to store it pays to ask for the names of all that is there, instead of sending some again.

@@ -1,4 +1,4 @@
-"""Takes a snapshot of the workshop each hour, where a place for them is set, and tells instructors if that fails.
+"""Takes a snapshot of the workshop each hour and when one is asked for, and tells instructors if that fails.
 
 Any frontend may do it; the store lets one of them do it each time. How it went is in the store, so all tell the same.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import logging
-import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ from typing import Any
 
 import redis.asyncio
 
+from .. import backup_runs
 from ..accounts.activity import ActivityLog
 from ..comfyui_seams import folders, user_files
 from ..job_queue.connection import store_errors
@@ -32,12 +33,17 @@ from .people import People
 
 log = logging.getLogger("comfyume")
 
-PROGRAM = Path(__file__).with_name("backup_process.py")
 #: Seconds between two looks whether a snapshot is due, and for which one that is taken keeps others from it unless it
 #: goes on.
 LOOK, LOCK = 15.0, 60.0
 #: Seconds after which one that failed is tried again, and between two words about it.
 AGAIN, TOLD = 600.0, 3600.0
+#: Seconds for which a list of snapshots is told again, if none was taken meanwhile.
+LISTED = 10.0
+#: Why one was taken, for those who read the list.
+BY_ITSELF = "by itself"
+#: Before anything is known of how far one has come.
+NO_PROGRESS = json.dumps({"files": 0, "of": 0, "size": 0})
 #: Who did it, in the activity log and in messages.
 WHO = "backup"
 NEW_KEY = (
@@ -56,6 +62,7 @@ class BackupState:
         error: why there is none since then; empty if all is well.
         told: when instructors were told of that.
         where: the place of the last one.
+        seconds: how long it took; ``new_files`` and ``new_size`` are what the backup did not hold before, in bytes.
     """
 
     at: float = 0.0
@@ -64,15 +71,17 @@ class BackupState:
     told: float = 0.0
     snapshot: str = ""
     where: str = ""
+    seconds: float = 0.0
+    new_files: int = 0
+    new_size: int = 0
 
     @classmethod
     def read(cls, fields: Mapping[bytes, bytes]) -> BackupState:
         """From the store."""
         known = {name.decode(): value.decode() for name, value in fields.items()}
-        moments = {name: float(known.get(name, 0)) for name in ("at", "tried", "told")}
-        return cls(
-            **moments, error=known.get("error", ""), snapshot=known.get("snapshot", ""), where=known.get("where", "")
-        )
+        kinds = {"error": str, "snapshot": str, "where": str, "new_files": int, "new_size": int}
+        parts = {each.name: kinds.get(each.name, float) for each in dataclasses.fields(cls)}
+        return cls(**{name: kind(known[name]) for name, kind in parts.items() if name in known})
 
     def due(self, hours: float) -> float:
         """When the next one is due."""
@@ -99,6 +108,9 @@ class Backups:
         self._activity = activity
         #: How the last one went, as far as this frontend knows; None where no place is set.
         self.state: BackupState | None = BackupState() if settings.backup else None
+        self._asked: asyncio.Task[None] | None = None
+        self._listing = asyncio.Lock()
+        self._listed: tuple[str, float, dict[str, Any]] = ("", float("-inf"), {})
 
     async def run(self) -> None:
         """Look whether one is due, until cancelled."""
@@ -106,7 +118,7 @@ class Backups:
             try:
                 self.state = await self._read()
                 if time.time() >= self.state.due(self._settings.backup_hours) and await self._may():
-                    await self._take()
+                    await self._take(BY_ITSELF)
             except QueueError as error:
                 log.debug("no backup: %s", error)
             await asyncio.sleep(min(LOOK, self._settings.backup_hours * 3600 / 4))
@@ -121,18 +133,62 @@ class Backups:
             return None
         return _notice(_message(self.state))
 
+    async def look(self) -> tuple[BackupState, dict[str, int] | None]:
+        """How the last one went, and how far one has come that is taken now, on whichever frontend; None for none.
+
+        Raises:
+            QueueError: the store does not tell.
+        """
+        with store_errors():
+            fields, lock = (
+                await self._client.pipeline().hgetall(self._keys.backup).get(self._keys.backup_lock).execute()
+            )
+        return BackupState.read(fields), None if lock is None else json.loads(lock)
+
+    async def begin(self, reason: str) -> bool:
+        """Begin to take one now; False if one is taken already. Raises as ``look``."""
+        if not await self._may():
+            return False
+        self._asked = asyncio.create_task(self._take_asked(reason), name="comfyume-backup")
+        return True
+
+    async def _take_asked(self, reason: str) -> None:
+        try:
+            await self._take(reason)
+        except QueueError as error:
+            log.warning("[comfyume] how the snapshot went is not noted: %s", error)
+
+    async def newest(self) -> dict[str, Any]:
+        """The newest snapshots, as the backup itself tells; with ``error`` why it does not. Raises as ``look``."""
+        async with self._listing:
+            state = await self._read()
+            of, at, listed = self._listed
+            if of != state.snapshot or time.monotonic() - at > LISTED:
+                asked = {"settings": self._told_settings(), "system": str(folders.system_folder())}
+                listed = await backup_runs.run("listing", {**asked, "is_new": self._is_new(state)})
+                self._listed = (state.snapshot, time.monotonic(), listed)
+            return listed
+
     async def _read(self) -> BackupState:
         with store_errors():
             return BackupState.read(await self._client.hgetall(self._keys.backup))
 
     async def _may(self) -> bool:
         with store_errors():
-            return bool(await self._client.set(self._keys.backup_lock, b"1", nx=True, ex=int(LOCK)))
+            return bool(await self._client.set(self._keys.backup_lock, NO_PROGRESS, nx=True, ex=int(LOCK)))
 
-    async def _take(self) -> None:
+    def _told_settings(self) -> dict[str, Any]:
+        return self._settings.model_dump(mode="json", exclude_unset=True)
+
+    def _is_new(self, state: BackupState | None) -> bool:
+        """Whether no backup was in this place: one that was there and is not any more is on a disk that is not."""
+        return state is None or state.where != self._settings.backup
+
+    async def _take(self, reason: str) -> None:
         tried = time.time()
         try:
-            told = await self._run_program()
+            self.state = await self._read()
+            told = await self._run_program(reason)
         finally:
             with contextlib.suppress(QueueError), store_errors():
                 await self._client.delete(self._keys.backup_lock)
@@ -141,6 +197,7 @@ class Backups:
             return
         summary = told["summary"]
         done = {"at": tried, "tried": tried, "snapshot": summary["id"], "where": self._settings.backup}
+        done |= {name: summary[name] for name in ("seconds", "new_files", "new_size")}
         await self._note({**done, "error": "", "told": 0})
         log.info("[comfyume] snapshot %s: %d files, %d new", summary["id"], summary["files"], summary["new_files"])
         if told["made"]:
@@ -149,45 +206,35 @@ class Backups:
         for problem in summary["problems"]:
             log.warning("[comfyume] not in the snapshot: %s", problem)
 
-    async def _run_program(self) -> dict[str, Any]:
+    async def _run_program(self, reason: str) -> dict[str, Any]:
         """Take a snapshot in a process of its own; what it tells."""
-        settings = self._settings.model_dump(mode="json", exclude_unset=True)
         own = self._people.folders_of(LOCAL_USER)
         system = folders.system_folder()
         user = user_files.folder_of(user_files.OWN_USER)
         places = Places(own.input, own.output, Path(user).parent if user else system.parent, system, Path.home())
         asked = {
-            "settings": settings,
+            "settings": self._told_settings(),
             "places": {name: str(path) for name, path in vars(places).items()},
             "url": self._url,
-            "reason": "by itself",
-            "is_new": self.state is None or self.state.where != self._settings.backup,
+            "reason": reason,
+            "is_new": self._is_new(self.state),
         }
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, str(PROGRAM), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-        )
-        stdin, stdout = process.stdin, process.stdout
         keeping = asyncio.create_task(self._keep_lock())
         try:
-            if stdin is not None and stdout is not None:
-                stdin.write(json.dumps(asked).encode() + b"\n")
-                await stdin.drain()
-                if line := await stdout.readline():
-                    return dict(json.loads(line))
-            return {"error": "It ended without a word; the frontend's log may tell why."}
-        except ConnectionError:
-            return {"error": "It did not start; the frontend's log may tell why."}
+            return await backup_runs.run("snapshot", asked, self._show)
         finally:
             keeping.cancel()
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
 
     async def _keep_lock(self) -> None:
         while True:
             await asyncio.sleep(LOCK / 3)
             with contextlib.suppress(QueueError), store_errors():
                 await self._client.expire(self._keys.backup_lock, int(LOCK))
+
+    async def _show(self, progress: Mapping[str, int]) -> None:
+        """Let every frontend know how far it has come."""
+        with contextlib.suppress(QueueError), store_errors():
+            await self._client.set(self._keys.backup_lock, json.dumps(progress), xx=True, ex=int(LOCK))
 
     async def _failed(self, tried: float, error: str) -> None:
         log.error("[comfyume] no snapshot was taken: %s", error)

@@ -38,6 +38,7 @@ from .activity_notes import ActivityNotes
 from .administration import Administration
 from .allowance import AllowanceRoutes
 from .asking import Asking
+from .backup_routes import BackupRoutes
 from .backups import Backups
 from .browsers import Browsers
 from .cold_files import ColdFiles
@@ -186,6 +187,7 @@ class Frontend:
         Steering(self._queue, self._board, self._client, self._keys, self._notes).mount()
         self._moved.mount()
         self._metering.mount()
+        BackupRoutes(self._backups, self._settings, self._notes).mount()
         cold = self._cold.storage if self._cold is not None else None
         ResultsZip(self._queue, self._people, self._moved.sent_to_people, cold).mount()
         PanelFiles().mount()
