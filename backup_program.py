@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parent
 TOLD_AFTER = 0.5
 #: Snapshots that a list tells of, and things that are not in one.
 MOST_LISTED, MOST_PROBLEMS = 20, 20
+#: Beside those of the workshop: snapshots that workers took of their own files.
+MOST_OF_MACHINES = 10
 
 
 def _import_package() -> None:
@@ -78,8 +80,17 @@ def snapshot(asked: dict[str, Any]) -> dict[str, Any]:
     return {"summary": asdict(summary), "made": str(key.made) if key.made is not None else ""}
 
 
+def machine(asked: dict[str, Any]) -> dict[str, Any]:
+    """Take one of a worker's own files."""
+    from comfyume.settings import Settings  # noqa: PLC0415 - as above
+    from comfyume.workshop_backup import back_up_machine  # noqa: PLC0415
+
+    settings = Settings.model_validate(asked["settings"])
+    return {"summary": asdict(back_up_machine(settings, Path(asked["system"]), asked["reason"]))}
+
+
 def listing(asked: dict[str, Any]) -> dict[str, Any]:
-    """The newest snapshots, the newest first; none where no backup has begun yet."""
+    """The newest snapshots of the workshop and of machines, the newest first; none where no backup has begun."""
     from comfyume.backups.errors import NoBackup  # noqa: PLC0415 - as above
     from comfyume.settings import Settings  # noqa: PLC0415
     from comfyume.workshop_backup import KeyMissing, opened  # noqa: PLC0415
@@ -94,14 +105,16 @@ def listing(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _newest(vault: Vault) -> list[dict[str, Any]]:
-    from comfyume.backups.manifest import moment_of  # noqa: PLC0415 - as above
+    from comfyume.backups.manifest import mark_of, moment_of  # noqa: PLC0415 - as above
 
-    found = vault.summaries(vault.snapshots()[-MOST_LISTED:])
+    both = ([name for name in vault.snapshots() if bool(mark_of(name)) == is_machines] for is_machines in (False, True))
+    workshops, machines = both
+    found = vault.summaries(sorted(workshops[-MOST_LISTED:] + machines[-MOST_OF_MACHINES:]))
     told = []
     for name, summary in reversed(found.items()):
         each = {"id": name, "taken": moment_of(name), "is_damaged": summary is None}
         if summary is not None:
-            parts = ("reason", "host", "files", "size", "new_files", "new_size", "seconds")
+            parts = ("reason", "host", "machine", "files", "size", "new_files", "new_size", "seconds")
             each |= {part: getattr(summary, part) for part in parts}
         each["problems"] = list(summary.problems[:MOST_PROBLEMS]) if summary is not None else []
         each["more_problems"] = max(0, len(summary.problems) - MOST_PROBLEMS) if summary is not None else 0
@@ -109,7 +122,7 @@ def _newest(vault: Vault) -> list[dict[str, Any]]:
     return told
 
 
-WORKS = {"snapshot": snapshot, "listing": listing}
+WORKS = {"snapshot": snapshot, "machine": machine, "listing": listing}
 
 
 def done(asked: dict[str, Any]) -> dict[str, Any]:

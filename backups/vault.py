@@ -27,7 +27,7 @@ from ..blobs.errors import BlobMissing, DigestMismatch
 from ..blobs.object_store import Moved, ObjectStore, nobody
 from ..blobs.store import BlobFolder
 from .errors import BackupBusy, ContentDamaged, NewerFormat, NoBackup, SnapshotDamaged, WrongKey
-from .manifest import Manifest, Summary, decode, encode, encode_summary, is_id, summary_of
+from .manifest import Manifest, Summary, decode, encode, encode_summary, is_id, mark_of, summary_of
 from .secrecy import CHUNK, MANIFEST_CHUNK, SALT, BackupKeys, CutShort, opened, sealed, sealed_size
 
 HEAD = "backup.json"
@@ -239,8 +239,17 @@ class Vault:
 
     # Snapshots.
 
+    def mark_of_machine(self, machine: str) -> str:
+        """What the names of a machine's own snapshots end with: nobody learns its name from that. Empty for none."""
+        return self.keys.name_of(hashlib.sha256(f"machine {machine}".encode()).hexdigest())[:8] if machine else ""
+
+    def snapshots_of(self, machine: str) -> list[str]:
+        """The names of a machine's own snapshots, or of the workshop's for an empty name, the oldest first."""
+        mark = self.mark_of_machine(machine)
+        return [snapshot for snapshot in self.snapshots() if mark_of(snapshot) == mark]
+
     def snapshots(self) -> list[str]:
-        """The names of the snapshots that exist, the oldest first."""
+        """The names of all snapshots that exist, the oldest first."""
         names = (each.key.removeprefix("snapshots/") for each in self.objects.listing("snapshots/"))
         return sorted(
             found for name in names if name.endswith(".manifest") and is_id(found := name.removesuffix(".manifest"))

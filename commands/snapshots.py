@@ -27,5 +27,6 @@ def run(options: argparse.Namespace) -> int:
             print(f"{name}  {when}  damaged: what it holds cannot be read")
             continue
         left = f"; {len(summary.problems)} things left out" if summary.problems else ""
-        print(f"{name}  {when}  {backup_place.described(summary)}{left}  ({summary.reason or 'no reason told'})")
+        what = f"of the worker {summary.machine} alone: " if summary.machine else ""
+        print(f"{name}  {when}  {what}{backup_place.described(summary)}{left}  ({summary.reason or 'no reason told'})")
     return 0

@@ -18,7 +18,7 @@ import redis.asyncio
 
 from .connection import connect, store_errors
 from .errors import ClaimLost, WorkerNameTaken
-from .events import Batch, Event, encode
+from .events import INSTRUCTORS, Batch, Event, encode
 from .jobs import ClaimedJob, encode_json
 from .keys import Keys
 from .scripts import AsyncScripts, Scripts
@@ -287,6 +287,22 @@ class Reports:
     async def report(self, measured: dict[str, Any]) -> None:
         """Tell what was measured of this machine; see ``Engine.measure``."""
         await self._run("report", self._identity.name, self._identity.instance, encode_json(measured))
+
+    async def tell_of_backup(self, error: str) -> None:
+        """Tell whether this machine's own files were backed up.
+
+        Args:
+            error: why not, in words for people; empty if they were.
+        """
+        worker, now = self._identity.name, time.time()
+        notices: list[dict[str, Any]] = [{"backup": {"worker": worker, "error": error}}]
+        if error:
+            text = f"The own files of the worker {worker} could not be backed up. {error}"
+            message = {"text": text, "from": "backup", "at": now, "id": secrets.token_hex(16), "to": INSTRUCTORS}
+            notices.append({"message": message})
+        with store_errors():
+            for notice in notices:
+                await self._client.publish(self._keys.events_channel, json.dumps(notice) + "\n")
 
     async def leave(self) -> str:
         """Take the worker out in good order.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
@@ -65,5 +66,6 @@ class BackupRoutes:
             "running": running,
             "last": last if state.at else None,
             "next": max(time.time(), state.due(self._settings.backup_hours)) if is_set else None,
+            "workers": [asdict(each) for each in state.workers],
             "failed": {"at": state.tried, "error": state.error} if state.error else None,
         }

@@ -24,10 +24,10 @@ from ..accounts.activity import ActivityLog
 from ..comfyui_seams import folders, user_files
 from ..job_queue.connection import store_errors
 from ..job_queue.errors import QueueError
+from ..job_queue.events import INSTRUCTORS
 from ..job_queue.keys import Keys
 from ..settings import Settings
 from ..workshop_backup import Places
-from .feeds import INSTRUCTORS
 from .identity import LOCAL_USER
 from .people import People
 
@@ -42,6 +42,9 @@ AGAIN, TOLD = 600.0, 3600.0
 LISTED = 10.0
 #: Why one was taken, for those who read the list.
 BY_ITSELF = "by itself"
+#: What begins the names under which is kept that a worker's own files could not be backed up, for how many seconds that
+#: is told, and how many characters of its name and of why.
+OF_WORKER, REMEMBERED, MOST_NAME, MOST_ERROR = "worker:", 7 * 86400.0, 128, 1000
 #: Before anything is known of how far one has come.
 NO_PROGRESS = json.dumps({"files": 0, "of": 0, "size": 0})
 #: Who did it, in the activity log and in messages.
@@ -50,6 +53,15 @@ NEW_KEY = (
     "The backup has begun. A key was made up for it, which is in {file} on the frontend's machine: COPY IT TO ANOTHER "
     "PLACE NOW. Should that machine be lost, nothing can be restored without it."
 )
+
+
+@dataclass(frozen=True)
+class WorkerFailure:
+    """That a worker's own files could not be backed up, when, in Unix seconds, and why."""
+
+    worker: str
+    at: float
+    error: str
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,7 @@ class BackupState:
         error: why there is none since then; empty if all is well.
         told: when instructors were told of that.
         where: the place of the last one.
+        workers: those whose own files could not be backed up when they were drained last.
         seconds: how long it took; ``new_files`` and ``new_size`` are what the backup did not hold before, in bytes.
     """
 
@@ -74,14 +87,17 @@ class BackupState:
     seconds: float = 0.0
     new_files: int = 0
     new_size: int = 0
+    workers: tuple[WorkerFailure, ...] = ()
 
     @classmethod
     def read(cls, fields: Mapping[bytes, bytes]) -> BackupState:
         """From the store."""
         known = {name.decode(): value.decode() for name, value in fields.items()}
         kinds = {"error": str, "snapshot": str, "where": str, "new_files": int, "new_size": int}
-        parts = {each.name: kinds.get(each.name, float) for each in dataclasses.fields(cls)}
-        return cls(**{name: kind(known[name]) for name, kind in parts.items() if name in known})
+        parts: dict[str, Any] = {each.name: kinds.get(each.name, float) for each in dataclasses.fields(cls)}
+        of_workers = [WorkerFailure(**json.loads(told)) for name, told in known.items() if name.startswith(OF_WORKER)]
+        recent = sorted((each for each in of_workers if time.time() - each.at < REMEMBERED), key=lambda each: -each.at)
+        return cls(workers=tuple(recent), **{name: kind(known[name]) for name, kind in parts.items() if name in known})
 
     def due(self, hours: float) -> float:
         """When the next one is due."""
@@ -132,6 +148,22 @@ class Backups:
         if self.state is None or not self.state.error:
             return None
         return _notice(_message(self.state))
+
+    async def heard_of_worker(self, told: Mapping[str, Any]) -> None:
+        """Keep for instructors what a worker told of the backup of its own files. Raises as ``look``.
+
+        Every frontend hears it, so it is noted under the worker's name.
+        """
+        worker, error = str(told["worker"])[:MOST_NAME], str(told["error"])[:MOST_ERROR]
+        name = f"{OF_WORKER}{worker}"
+        with store_errors():
+            if not error:
+                await self._client.hdel(self._keys.backup, name)
+                return
+            kept = json.dumps({"worker": worker, "at": time.time(), "error": error})
+            is_first = await self._client.hset(self._keys.backup, name, kept)
+        if is_first:
+            self._activity.note(WHO, "backup failed", worker=worker, error=error)
 
     async def look(self) -> tuple[BackupState, dict[str, int] | None]:
         """How the last one went, and how far one has come that is taken now, on whichever frontend; None for none.

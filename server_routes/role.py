@@ -109,6 +109,7 @@ class Frontend:
             self._queue,
             workers_changed=self._nodes.refresh,
             accounts_changed=self._look_who_is_here,
+            backed_up=self._hear_of_backup,
         )
         self._presence = Presence(self._client, keys)
         self._board = LiveBoard(self._queue, self._presence, self._relay.connected.is_set)
@@ -225,6 +226,9 @@ class Frontend:
             *([("cold files", self._cold.run())] if self._cold is not None else []),
         ):
             self._tasks.append(asyncio.create_task(_logged(work), name=f"comfyume-{name}"))
+
+    async def _hear_of_backup(self, told: dict[str, Any]) -> None:
+        await self._backups.heard_of_worker(told)
 
     async def _look_who_is_here(self) -> None:
         """Users or sessions have changed, or may have: whoever was signed out hears nothing more."""

@@ -126,14 +126,18 @@ def test_what_a_snapshot_tells_is_text(enter: Enter, room: Pair) -> None:
     damaged |= {"problems": [], "more_problems": 0}
     failed = {"at": 1.8e9, "error": name}
     told = {"now": 1.8e9, "where": name, "hours": 24, "running": None, "last": None, "next": 1.9e9, "failed": failed}
-    listed = {"snapshots": [one, damaged], "error": ""}
+    told["workers"] = [{"worker": name, "at": 1.8e9, "error": name}]
+    own = one | {"id": "20261130T130000.000Z-0123abcd-4567ef01", "machine": name}
+    listed = {"snapshots": [one, damaged, own], "error": ""}
     tab.page.route("**/comfyume/backups", lambda route: route.fulfill(json=told))
     tab.page.route("**/comfyume/backups/snapshots", lambda route: route.fulfill(json=listed))
     section = open_backups(tab)
     for summary in section.locator("summary").all():
         summary.click()
     see(section, re.compile("none yet.*9 things left out.*7 more things.*Damaged.*cannot be read", re.DOTALL))
-    expect(section.get_by_role("alert")).to_contain_text("<img")
+    restore = section.get_by_role("textbox").last
+    expect(restore).to_have_value("comfyume restore --at 20261130T130000.000Z-0123abcd-4567ef01 --system")
+    expect(section.get_by_role("alert")).to_contain_text(["<img", "<img"])
     for each in (panel(tab), section):
         assert each.evaluate("place => place.scrollWidth <= place.clientWidth")
     tab.picture("end")
@@ -142,7 +146,7 @@ def test_what_a_snapshot_tells_is_text(enter: Enter, room: Pair) -> None:
 
 def test_without_a_place_it_says_what_to_set(enter: Enter, room: Pair) -> None:
     tab = enter()
-    told = dict.fromkeys(("where", "running", "last", "next", "failed")) | {"now": 1.8e9, "hours": 1}
+    told = dict.fromkeys(("where", "running", "last", "next", "failed")) | {"now": 1.8e9, "hours": 1, "workers": []}
     tab.page.route("**/comfyume/backups", lambda route: route.fulfill(json=told))
     open_panel(tab)
     show(tab, "Backups")

@@ -22,6 +22,7 @@ export function backupsSection(kit) {
   let timer = 0;
 
   const failed = element("p", { class: "cfw-failed", role: "alert" });
+  const workers = element("div", { class: "cfw-form", role: "alert" });
   const totals = make("dl", "cfw-totals");
   const about = make("p", "cfm-muted");
   const begin = button(word("backups.begin"), () => void take(), "cfm-primary");
@@ -33,8 +34,8 @@ export function backupsSection(kit) {
   const link = element("a", { href: GUIDE, target: "_blank", rel: "noopener noreferrer" }, word("backups.guide"));
   const snapshots = make("div", "cfw-section", make("h3", "", word("backups.snapshots")), unread, list);
   const row = make("div", "cfm-row", begin);
-  const root = make("div", "cfw-section", failed, totals, row, working, about, snapshots, make("p", "", link));
-  snapshots.hidden = row.hidden = working.hidden = true;
+  const root = make("div", "cfw-section", failed, workers, totals, row, working, about, snapshots, make("p", "", link));
+  snapshots.hidden = row.hidden = working.hidden = failed.hidden = workers.hidden = unread.hidden = true;
 
   async function load() {
     asked = performance.now();
@@ -61,6 +62,13 @@ export function backupsSection(kit) {
     begin.ariaDisabled = String(Boolean(running));
     row.hidden = snapshots.hidden = where === null;
     say(failed, failure && word("backups.failed", { time: format.moment(failure.at), why: failure.error }));
+    const lost = next.workers.map(({ worker, at, error: why }) =>
+      word("backups.worker_failed", { worker, time: format.moment(at), why }),
+    );
+    workers.hidden = !lost.length;
+    if (workers.textContent !== lost.join("")) {
+      workers.replaceChildren(...lost.map((text) => make("p", "cfw-failed", text)));
+    }
     write(about, where === null ? word("backups.none") : word("backups.where", { where, time: short(next.hours * 3600) }));
     showTotals(last, next.next);
     showProgress(running);
@@ -136,14 +144,14 @@ export function backupsSection(kit) {
 /** @type {(kit: Workshop.Kit, snapshot: Workshop.BackupSnapshot) => HTMLElement} */
 function snapshotItem(kit, { id, taken, is_damaged: isDamaged, ...told }) {
   const { element, format, headline, icon, make, number, short, word } = kit;
-  const { reason = "", host = "", files = 0, size = 0, new_files = 0, new_size = 0, seconds = 0, problems } = told;
+  const { reason = "", host = "", machine = "", files = 0, size = 0, new_files = 0, new_size = 0, seconds = 0, problems } = told;
   const why = REASONS.includes(reason) ? word(`backups.reason.${reason.replaceAll(" ", "_")}`) : reason;
   const left = problems.length + told.more_problems;
   const marks = [isDamaged && word("backups.damaged"), left > 0 && word("backups.left", { count: left })];
   const warnings = marks.flatMap((mark) => (mark ? [make("span", "cfw-mark", icon("exclamation-triangle"), mark)] : []));
   const held = isDamaged ? "" : word("backups.holds", { count: files, files: number(files), size: format.bytes(size) });
   const head = make("summary", "", headline("strong", format.moment(taken), ...warnings));
-  head.append(make("span", "cfm-muted", [held, why].filter(Boolean).join(" · ")));
+  head.append(make("span", "cfm-muted", [machine && word("backups.own", { worker: machine }), held, why].filter(Boolean).join(" · ")));
   const details = make("details", "cfw-card", head);
   details.dataset.missing = isDamaged ? "1" : "0";
   details.addEventListener("toggle", () => details.replaceChildren(head, ...(details.open ? body() : [])));
@@ -152,8 +160,9 @@ function snapshotItem(kit, { id, taken, is_damaged: isDamaged, ...told }) {
     if (isDamaged) return [make("p", "", word("backups.unreadable"))];
     const values = { host, count: new_files, size: format.bytes(new_size), time: short(Math.max(1, seconds)) };
     const restore = make("div", "cfw-form cfw-command");
-    const value = `comfyume restore --at ${id}`;
-    showSecret(kit, restore, { name: word("backups.command"), value, about: word("backups.restore") });
+    const value = `comfyume restore --at ${id}${machine && " --system"}`;
+    const about = word(machine ? "backups.restore_own" : "backups.restore", { worker: machine });
+    showSecret(kit, restore, { name: word("backups.command"), value, about });
     const more = told.more_problems ? [word("backups.more", { count: told.more_problems })] : [];
     const lines = [...problems, ...more].map((text) => element("li", { class: "cfw-name cfw-two", title: text }, text));
     const missing = lines.length ? [make("p", "", word("backups.not_in_it")), make("ul", "", lines)] : [];

@@ -332,6 +332,8 @@ declare namespace Workshop {
     last: { taken: number; seconds: number; new_files: number; new_size: number } | null;
     next: number | null;
     failed: { at: number; error: string } | null;
+    /** Whose own files could not be backed up. */
+    workers: { worker: string; at: number; error: string }[];
   }
 
   /** Of one that is damaged nothing but its moment is known. */
@@ -341,6 +343,8 @@ declare namespace Workshop {
     is_damaged: boolean;
     reason?: string;
     host?: string;
+    /** The worker whose own files it holds; empty for the workshop's. */
+    machine?: string;
     files?: number;
     size?: number;
     new_files?: number;
