@@ -19,7 +19,7 @@ from .job_queue.connection import connect
 from .job_queue.copying import Copying
 from .job_queue.keys import Keys
 from .model_vault.shelves import ARRIVING
-from .object_stores import open_object_store
+from .object_stores import SCHEME, open_object_store
 from .settings import FILE_NAME, Settings
 from .store_copies import StoreParts
 from .workshop_secret import FILE as SECRET_FILE
@@ -95,11 +95,7 @@ class Places:
             Source("settings", self.system, only=(FILE_NAME,)),
             Source("secret", self.home / SECRET_FILE.parent, only=(SECRET_FILE.name,)),
             Source("templates", TEMPLATES),
-            *(
-                [Source("system", Path("/"), only=settings.backup_paths, is_system=True)]
-                if settings.backup_paths
-                else ()
-            ),
+            *([_machine(settings)] if settings.backup_paths else ()),
         ]
 
 
@@ -161,6 +157,29 @@ def begun(settings: Settings, system: Path, given: str = "", *, is_new: bool = T
         made = key_of(settings, system)
         key = Key(made.words if made is not None else "", system / KEY_FILE)
     return Vault.open(objects, key.words, create=is_new), key
+
+
+def back_up_machine(settings: Settings, system: Path, reason: str) -> Summary:
+    """Take a snapshot of a worker's ``backup_paths`` alone: it has no business with people's files and the store.
+
+    Raises:
+        See ``opened``. No key is made up here: a machine that ends would take it with it.
+    """
+    where = target_of(settings)
+    objects = open_object_store(where, settings)
+    key = key_of(settings, system)
+    if key is None:
+        raise KeyMissing(objects.name, system / KEY_FILE)
+    # A folder that is not there is on a disk that is not.
+    may_begin = where.startswith(SCHEME) or Path(where).expanduser().is_dir()
+    vault = Vault.open(objects, key.words, create=may_begin)
+    sources = [_machine(settings)]
+    wanted = Wanted(sources, list, system / STAGING, reason, settings.workshop, machine=settings.worker_id)
+    return take(vault, wanted)
+
+
+def _machine(settings: Settings) -> Source:
+    return Source("system", Path("/"), only=settings.backup_paths, is_system=True)
 
 
 def back_up(

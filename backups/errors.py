@@ -26,7 +26,7 @@ class NoBackup(BackupError):
     """There is no backup at this place."""
 
     def __init__(self, where: str) -> None:
-        super().__init__(f"There is no backup in {where}. Look at COMFYUME_BACKUP, or make one: comfyume backup")
+        super().__init__(f"There is no backup in {where}. Look at COMFYUME_BACKUP, or make one with `comfyume backup`.")
 
 
 class NewerFormat(BackupError):

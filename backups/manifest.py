@@ -15,7 +15,7 @@ from .errors import NewerFormat
 
 FORMAT = 1
 Kind = Literal["file", "link", "folder"]
-_ID = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}\Z")
+_ID = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}(?:-[0-9a-f]{8})?\Z")
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Summary:
         taken: Unix seconds.
         size: bytes of all that it holds; ``new_size`` of what the backup did not hold before.
         seconds: how long it took.
+        machine: the worker whose own files it holds, and nothing else; empty for one of the workshop.
         problems: what is not in it that should be, in words for people.
         facts: what else people want to know, by its name: users, queued jobs, ...
     """
@@ -80,6 +81,7 @@ class Summary:
     seconds: float = 0.0
     problems: tuple[str, ...] = ()
     facts: dict[str, int] = field(default_factory=dict)
+    machine: str = ""
     format: int = FORMAT
 
 
@@ -106,10 +108,20 @@ def is_id(text: str) -> bool:
     return _ID.match(text) is not None
 
 
-def new_id(moment: float, random: str) -> str:
-    """The name of a snapshot: its moment in UTC, and eight random digits, since two machines may take one at once."""
+def new_id(moment: float, random: str, mark: str = "") -> str:
+    """The name of a snapshot: its moment in UTC, and eight random digits, since two machines may take one at once.
+
+    Args:
+        mark: eight digits of the machine whose own it is; empty for one of the workshop.
+    """
     seconds, thousandths = divmod(int(moment * 1000), 1000)
-    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(seconds))}.{thousandths:03}Z-{random}"
+    name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(seconds))}.{thousandths:03}Z-{random}"
+    return f"{name}-{mark}" if mark else name
+
+
+def mark_of(snapshot: str) -> str:
+    """The mark of the machine whose own a snapshot is, by its name; empty for one of the workshop."""
+    return snapshot.partition("-")[2].partition("-")[2]
 
 
 def moment_of(snapshot: str) -> float:

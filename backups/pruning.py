@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .errors import NeedsUnknown, SnapshotDamaged
-from .manifest import new_id
+from .manifest import mark_of, new_id
 from .retention import Rule, kept
 from .vault import ABANDONED, PRUNING, Vault, content_key
 
@@ -31,10 +31,15 @@ class Pruned:
 
 
 def plan(vault: Vault, rules: Sequence[Rule], now: float, *, damaged: bool = False) -> Plan:
-    """Look which snapshots the rules keep; with ``damaged`` those go too that cannot be read."""
+    """Look which snapshots the rules keep; with ``damaged`` those go too that cannot be read.
+
+    The rules hold for the workshop's snapshots and for those of each machine apart, so none displaces another's.
+    """
     there = vault.snapshots()
     readable = [each for each in there if not damaged or _is_readable(vault, each)]
-    keep = kept(readable, rules, now)
+    keep: set[str] = set()
+    for mark in {mark_of(each) for each in readable}:
+        keep |= kept([each for each in readable if mark_of(each) == mark], rules, now)
     return Plan(tuple(each for each in there if each not in keep), tuple(each for each in there if each in keep))
 
 

@@ -25,9 +25,9 @@ from ..blobs.filing import is_below
 from .errors import ContentDamaged, EscapingName, SnapshotIncomplete
 from .manifest import Entry, Manifest
 from .secrecy import sealed_size
-from .snapshot import AT_ONCE, Progress
+from .snapshot import Progress
 from .sources import ASIDE, Source, unsafe_names
-from .vault import LARGE, Vault
+from .vault import AT_ONCE, LARGE, Vault
 
 #: Below a source: what has arrived and is not in its place yet.
 STAGED = ".comfyume-restore"

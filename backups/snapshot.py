@@ -19,13 +19,12 @@ from ..blobs.digest import Digest, digest_file
 from .errors import SnapshotDamaged
 from .manifest import Entry, Manifest, PartEntry, Summary, new_id
 from .sources import Source, look
-from .vault import ABANDONED, LARGE, RUNNING, SMALL, Mark, Vault
+from .vault import ABANDONED, AT_ONCE, LARGE, RUNNING, SMALL, Mark, Vault
 
 log = logging.getLogger("comfyume")
 
-#: Small files that are stored at a time, since what a request waits for is the way to the bucket; and of those that are
-#: sealed into a file first.
-AT_ONCE, MEDIUM_AT_ONCE = 8, 3
+#: Files that are sealed into a file first, at a time.
+MEDIUM_AT_ONCE = 3
 #: A file that changes while it is read is read again so often.
 ATTEMPTS = 3
 #: With so many files to store it pays to ask for the names of all that is there, instead of sending some again.
@@ -50,6 +49,7 @@ class Wanted:
     Attributes:
         parts: asked for before the files are looked at: what they name is on the disk by then.
         staging: a folder with room for the largest file.
+        machine: the worker whose own files these are, which is all that it takes; empty for the workshop.
     """
 
     sources: Sequence[Source]
@@ -58,6 +58,7 @@ class Wanted:
     reason: str = ""
     workshop: str = ""
     facts: Callable[[], dict[str, int]] = dict
+    machine: str = ""
 
 
 @dataclass
@@ -88,12 +89,12 @@ def take(vault: Vault, wanted: Wanted, progress: Progress | None = None) -> Summ
         BlobError, OSError: the backup does not take it; what has been stored is found again by the next one.
     """
     begin = time.time()
-    snapshot = new_id(begin, secrets.token_hex(4))
+    snapshot = new_id(begin, secrets.token_hex(4), vault.mark_of_machine(wanted.machine))
     wanted.staging.mkdir(parents=True, exist_ok=True)
     _clear(wanted.staging)
     with vault.working(RUNNING, snapshot) as mark, tempfile.TemporaryDirectory(dir=wanted.staging) as staging:
         taking = _Taking(vault, mark, Path(staging), progress or Progress())
-        taking.compare_with(_latest(vault))
+        taking.compare_with(_latest(vault, wanted.machine))
         # The store first: what its jobs name is on the disk before they are in it.
         parts = tuple(taking.part(part) for part in wanted.parts())
         entries = taking.files(wanted.sources)
@@ -111,6 +112,7 @@ def take(vault: Vault, wanted: Wanted, progress: Progress | None = None) -> Summ
             round(time.time() - begin, 3),
             tuple(taking.problems),
             wanted.facts(),
+            wanted.machine,
         )
         vault.write_snapshot(
             Manifest(summary, {source.name: str(source.path) for source in wanted.sources}, parts, tuple(entries))
@@ -125,9 +127,9 @@ def _clear(staging: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _latest(vault: Vault) -> Manifest | None:
-    """The newest snapshot that can be read: damaged ones are passed over, their contents are stored again."""
-    for snapshot in reversed(vault.snapshots()):
+def _latest(vault: Vault, machine: str) -> Manifest | None:
+    """The newest snapshot of the same files that can be read; the contents of damaged ones are stored again."""
+    for snapshot in reversed(vault.snapshots_of(machine)):
         try:
             return vault.manifest(snapshot)
         except SnapshotDamaged as error:

@@ -16,7 +16,8 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -26,7 +27,7 @@ from ..blobs.errors import BlobMissing, DigestMismatch
 from ..blobs.object_store import Moved, ObjectStore, nobody
 from ..blobs.store import BlobFolder
 from .errors import BackupBusy, ContentDamaged, NewerFormat, NoBackup, SnapshotDamaged, WrongKey
-from .manifest import Manifest, Summary, decode, encode, encode_summary, is_id, summary_of
+from .manifest import Manifest, Summary, decode, encode, encode_summary, is_id, mark_of, summary_of
 from .secrecy import CHUNK, MANIFEST_CHUNK, SALT, BackupKeys, CutShort, opened, sealed, sealed_size
 
 HEAD = "backup.json"
@@ -34,6 +35,8 @@ FORMAT = 1
 #: Up to so many bytes a content is sealed in memory and sent in one piece; one with more than the second number comes
 #: in parts, several at a time, so no other does meanwhile.
 SMALL, LARGE = 1024 * 1024, 8 * 1024 * 1024
+#: Small objects that are sent or fetched at a time, since what a request waits for is the way to the bucket.
+AT_ONCE = 8
 #: Seconds after which a mark is renewed, and after which one that was not belongs to nobody any more.
 RENEWED, ABANDONED = 120.0, 3600.0
 Work = str
@@ -236,8 +239,17 @@ class Vault:
 
     # Snapshots.
 
+    def mark_of_machine(self, machine: str) -> str:
+        """What the names of a machine's own snapshots end with: nobody learns its name from that. Empty for none."""
+        return self.keys.name_of(hashlib.sha256(f"machine {machine}".encode()).hexdigest())[:8] if machine else ""
+
+    def snapshots_of(self, machine: str) -> list[str]:
+        """The names of a machine's own snapshots, or of the workshop's for an empty name, the oldest first."""
+        mark = self.mark_of_machine(machine)
+        return [snapshot for snapshot in self.snapshots() if mark_of(snapshot) == mark]
+
     def snapshots(self) -> list[str]:
-        """The names of the snapshots that exist, the oldest first."""
+        """The names of all snapshots that exist, the oldest first."""
         names = (each.key.removeprefix("snapshots/") for each in self.objects.listing("snapshots/"))
         return sorted(
             found for name in names if name.endswith(".manifest") and is_id(found := name.removesuffix(".manifest"))
@@ -255,6 +267,18 @@ class Vault:
     def summary(self, snapshot: str) -> Summary:
         """What lists tell of a snapshot. Raises ``SnapshotDamaged``."""
         return summary_of(b"".join(self._opened_under(snapshot, f"{snapshot}.summary")))
+
+    def summaries(self, snapshots: Sequence[str]) -> dict[str, Summary | None]:
+        """What lists tell of these, by their names, in their order; None of one that is damaged."""
+
+        def read(snapshot: str) -> Summary | None:
+            try:
+                return self.summary(snapshot)
+            except SnapshotDamaged:
+                return None
+
+        with ThreadPoolExecutor(AT_ONCE, "comfyume-backup") as pool:
+            return dict(zip(snapshots, pool.map(read, snapshots), strict=True))
 
     def manifest(self, snapshot: str, *, what_is_there: bool = False) -> Manifest:
         """A snapshot's manifest; with ``what_is_there`` as far as it goes.

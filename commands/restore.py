@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..backups import restore as restoring
-from ..backups.errors import ContentDamaged, SnapshotDamaged, SnapshotIncomplete
-from ..backups.manifest import Entry, Manifest, moment_of
+from ..backups.errors import ContentDamaged, NoSuchSnapshot, SnapshotDamaged, SnapshotIncomplete
+from ..backups.manifest import Entry, Manifest, is_id, moment_of
 from ..backups.moments import chosen
 from ..backups.restore import Target
 from ..backups.sources import Source
@@ -62,6 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="`2026-11-30 14:00`, `yesterday`, `2h ago`, or a snapshot's name (the newest)",
     )
     parser.add_argument(
+        "--of",
+        default="",
+        metavar="WORKER",
+        help="of the snapshots that this worker took of its own files (the workshop's)",
+    )
+    parser.add_argument(
         "--only",
         action="append",
         metavar="WHAT",
@@ -83,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     workshop = backup_place.found_workshop(options)
     with backup_place.failures_told():
         vault = backup_place.opened_backup(options, workshop)
-        snapshot = _chosen(options.at, vault)
+        snapshot = _chosen(options.at, vault, options.of)
         manifest = vault.manifest(snapshot, what_is_there=options.what_is_there)
         choice = choice_of(options, manifest, workshop)
         parts = [part.name for part in manifest.parts] if choice.group else []
@@ -114,9 +120,15 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(when: str, vault: Vault) -> str:
+def _chosen(when: str, vault: Vault, machine: str) -> str:
     """The snapshot that is meant. Those that restores have taken are meant only by their names or their moments."""
-    snapshots = vault.snapshots()
+    if is_id(when.strip()):
+        return chosen(when, vault.snapshots(), time.time())
+    snapshots = vault.snapshots_of(machine)
+    if machine and not snapshots:
+        raise NoSuchSnapshot(
+            f"There is no snapshot of the worker {machine}. `comfyume snapshots` lists those that there are."
+        )
     while not when and len(snapshots) > 1:
         try:
             if not vault.summary(snapshots[-1]).reason.startswith(BEFORE):
@@ -134,9 +146,8 @@ def choice_of(options: argparse.Namespace, manifest: Manifest, workshop: Worksho
         CommandError: the snapshot has nothing of that name.
     """
     if not options.only:
-        if options.system:
-            return Choice(None if options.to else "all", tuple(manifest.sources))
-        return Choice(None if options.to else "all", None)
+        group: Group | None = None if options.to or not manifest.parts else "all"
+        return Choice(group, tuple(manifest.sources) if options.system else None)
     groups: set[Group] = set()
     names: list[str] = []
     for what in options.only:
@@ -146,9 +157,13 @@ def choice_of(options: argparse.Namespace, manifest: Manifest, workshop: Worksho
             names += SETTINGS
         else:
             names.append(_name_of(what, manifest, workshop))
+    if groups and manifest.summary.machine:
+        raise CommandError(
+            f"The snapshot {manifest.summary.id} holds the worker's own files alone: no users, no queue."
+        )
     if options.to and groups:
         raise CommandError("Users and the queue are in the store, not in files: leave --to out.")
-    group: Group | None = "all" if len(groups) == 2 else next(iter(groups), None)
+    group = "all" if len(groups) == 2 else next(iter(groups), None)
     return Choice(group, tuple(names))
 
 
@@ -237,7 +252,8 @@ def _refuse_if_held(held: Held, group: Group, *, replace: bool) -> None:
 
 def _tell(options: argparse.Namespace, planned: restoring.Plan, choice: Choice, manifest: Manifest) -> None:
     snapshot = manifest.summary.id
-    print(f"Snapshot {snapshot} of {backup_place.moment(moment_of(snapshot))}")
+    machine = f" of the worker {manifest.summary.machine} alone," if manifest.summary.machine else ""
+    print(f"Snapshot {snapshot}{machine} of {backup_place.moment(moment_of(snapshot))}")
     counts: dict[str, int] = {}
     for entry, _, _ in planned.bring:
         source = entry.name.partition("/")[0]

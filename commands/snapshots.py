@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from concurrent.futures import ThreadPoolExecutor
 
-from ..backups.errors import SnapshotDamaged
-from ..backups.manifest import Summary, moment_of
-from ..backups.snapshot import AT_ONCE
-from ..backups.vault import Vault
+from ..backups.manifest import moment_of
 from . import backup_place
 
 
@@ -22,23 +18,15 @@ def run(options: argparse.Namespace) -> int:
     workshop = backup_place.found_workshop(options)
     with backup_place.failures_told():
         vault = backup_place.opened_backup(options, workshop)
-        names = vault.snapshots()
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            found = list(pool.map(lambda name: _summary(vault, name), names))
-    if not names:
+        found = vault.summaries(vault.snapshots())
+    if not found:
         print("There is no snapshot yet. Make one: comfyume backup")
-    for name, summary in zip(names, found, strict=True):
+    for name, summary in found.items():
         when = backup_place.moment(moment_of(name))
         if summary is None:
             print(f"{name}  {when}  damaged: what it holds cannot be read")
             continue
         left = f"; {len(summary.problems)} things left out" if summary.problems else ""
-        print(f"{name}  {when}  {backup_place.described(summary)}{left}  ({summary.reason or 'no reason told'})")
+        what = f"of the worker {summary.machine} alone: " if summary.machine else ""
+        print(f"{name}  {when}  {what}{backup_place.described(summary)}{left}  ({summary.reason or 'no reason told'})")
     return 0
-
-
-def _summary(vault: Vault, name: str) -> Summary | None:
-    try:
-        return vault.summary(name)
-    except SnapshotDamaged:
-        return None

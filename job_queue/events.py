@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 #: What a message on the channel tells that is no batch.
-NOTICES = ("changed", "workers", "lost", "accounts", "measured", "policy", "message", "cancelled")
+NOTICES = ("changed", "workers", "lost", "accounts", "measured", "policy", "message", "cancelled", "backup")
 
 
 class Event(NamedTuple):
@@ -65,7 +65,7 @@ class Notice:
         kind: ``changed`` (a person's queue), ``workers`` (who lives, what they can run), ``lost`` (a job was given up),
             ``accounts`` (who may sign in, who is signed in), ``measured`` (a worker has measured its machine),
             ``policy`` (how the queue is worked off), ``message`` (an instructor speaks to all), ``cancelled`` (an
-            instructor has cancelled somebody's jobs).
+            instructor has cancelled somebody's jobs), ``backup`` (whether a worker's own files were backed up).
         data: its fields.
     """
 

@@ -21,6 +21,7 @@ from .errors import ClaimLost, WorkerNameTaken
 from .events import Batch, Event, encode
 from .jobs import ClaimedJob, encode_json
 from .keys import Keys
+from .messages import INSTRUCTORS, message, publish
 from .scripts import AsyncScripts, Scripts
 
 log = logging.getLogger("comfyume")
@@ -287,6 +288,18 @@ class Reports:
     async def report(self, measured: dict[str, Any]) -> None:
         """Tell what was measured of this machine; see ``Engine.measure``."""
         await self._run("report", self._identity.name, self._identity.instance, encode_json(measured))
+
+    async def tell_of_backup(self, error: str) -> None:
+        """Tell whether this machine's own files were backed up.
+
+        Args:
+            error: why not, in words for people; empty if they were.
+        """
+        worker = self._identity.name
+        await publish(self._client, self._keys, "backup", {"worker": worker, "error": error})
+        if error:
+            text = f"The own files of the worker {worker} could not be backed up. {error}"
+            await publish(self._client, self._keys, "message", message(text, who="backup", to=INSTRUCTORS))
 
     async def leave(self) -> str:
         """Take the worker out in good order.

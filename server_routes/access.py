@@ -142,6 +142,8 @@ RULES: tuple[Rule, ...] = (
         GET             /comfyume/workshop/.+
         PUT             /comfyume/people/[^/]+/limits
         POST            /comfyume/people/[^/]+/(?:credits|password)
+        GET,POST        /comfyume/backups
+        GET             /comfyume/backups/snapshots
         GET             /comfyume/(?:templates|series|metrics|cost|history(?:\\.csv|\\.json)?)
         """
         # ComfyUI-Manager's.

@@ -19,6 +19,7 @@ from aiohttp import web
 from ..accounts.users import User
 from ..comfyui_seams import server, sockets
 from ..job_queue.events import Batch, Notice
+from ..job_queue.messages import INSTRUCTORS
 from .board_rows import Row, Rows
 from .gate import PERSON
 from .identity import LOCAL_USER
@@ -28,8 +29,6 @@ from .problems import problem
 Topic = Literal["jobs", "workshop"]
 TOPICS: tuple[Topic, ...] = get_args(Topic)
 PATH = "/comfyume/feeds"
-#: To whom a message is, that is not to everybody.
-INSTRUCTORS = "instructors"
 #: Messages that wait for a script; one that reads more slowly is told no more.
 MOST_WAITING = 1_000
 #: Seconds without a message after which a script is told that there is none.

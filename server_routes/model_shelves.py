@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import time
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,10 +15,10 @@ from ..blobs.errors import BlobMissing, UploadRefused
 from ..blobs.http_server import UploadReceiver
 from ..blobs.protocol import SIZE_HEADER
 from ..comfyui_seams import model_lists, server
-from ..job_queue.connection import store_errors
 from ..job_queue.errors import NoRoom, QueueError
 from ..job_queue.jobs import GIB
 from ..job_queue.keys import Keys
+from ..job_queue.messages import INSTRUCTORS, message, publish
 from ..model_vault.errors import Damaged, NameTaken, NoSuchModel, UnsafeModelName
 from ..model_vault.names import SAFETENSORS, checked
 from ..model_vault.safetensors_file import check_whole
@@ -30,7 +27,6 @@ from ..model_vault.unnamed import stand_in
 from ..settings import PREFIX, Settings
 from .activity_notes import ActivityNotes
 from .disk_use import DiskUse
-from .feeds import INSTRUCTORS
 from .gate import PERSON
 from .problems import problem
 
@@ -134,10 +130,8 @@ class ModelShelves:
         model = await asyncio.to_thread(self._shelves.offer, user, folder, name)
         self._notes.note(user, "model offered", model=f"{folder}/{name}")
         text = f"{user} offers the model {folder}/{name} to the room. Let it in, or not, in Workshop > Models."
-        notice = {"from": user, "at": time.time(), "id": uuid.uuid4().hex, "text": text, "to": INSTRUCTORS}
         try:
-            with store_errors():
-                await self._client.publish(self._keys.events_channel, json.dumps({"message": notice}) + "\n")
+            await publish(self._client, self._keys, "message", message(text, who=user, to=INSTRUCTORS))
         except QueueError as error:
             # The offer stands in the panel all the same.
             log.debug("no instructor was told of an offer: %s", error)

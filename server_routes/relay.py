@@ -83,12 +83,14 @@ class Relay:
         *,
         workers_changed: Callable[[], Awaitable[None]],
         accounts_changed: Callable[[], Awaitable[None]],
+        backed_up: Callable[[dict[str, Any]], Awaitable[None]],
     ) -> None:
         self._client = client
         self._keys = keys
         self._queue = queue
         self._workers_changed = workers_changed
         self._accounts_changed = accounts_changed
+        self._backed_up = backed_up
         self._observe: Callable[[Batch | Notice], None] = lambda _: None
         self._connection_changed: Callable[[], None] = lambda: None
         self._left: Callable[[float], None] = lambda _: None
@@ -172,6 +174,8 @@ class Relay:
             self._spawn(self._workers_changed())
         elif notice.kind == "accounts":
             self._spawn(self._accounts_changed())
+        elif notice.kind == "backup":
+            self._spawn(self._backed_up(notice.data["backup"]))
         elif notice.kind == "lost":
             job_id, name, text = lost_event(notice.data["lost"])
             number = self._jobs[job_id].kept + 1 if job_id in self._jobs else 1

@@ -38,6 +38,7 @@ from .activity_notes import ActivityNotes
 from .administration import Administration
 from .allowance import AllowanceRoutes
 from .asking import Asking
+from .backup_routes import BackupRoutes
 from .backups import Backups
 from .browsers import Browsers
 from .cold_files import ColdFiles
@@ -112,6 +113,7 @@ class Frontend:
             self._queue,
             workers_changed=self._nodes.refresh,
             accounts_changed=self._look_who_is_here,
+            backed_up=self._hear_of_backup,
         )
         self._presence = Presence(self._client, keys)
         self._board = LiveBoard(self._queue, self._presence, self._relay.connected.is_set)
@@ -191,6 +193,7 @@ class Frontend:
         Steering(self._queue, self._board, self._client, self._keys, self._notes).mount()
         self._moved.mount()
         self._metering.mount()
+        BackupRoutes(self._backups, self._settings, self._notes).mount()
         cold = self._cold.storage if self._cold is not None else None
         ResultsZip(self._queue, self._people, self._moved.sent_to_people, cold).mount()
         PanelFiles().mount()
@@ -229,6 +232,9 @@ class Frontend:
             *([("cold files", self._cold.run())] if self._cold is not None else []),
         ):
             self._tasks.append(asyncio.create_task(_logged(work), name=f"comfyume-{name}"))
+
+    async def _hear_of_backup(self, told: dict[str, Any]) -> None:
+        await self._backups.heard_of_worker(told)
 
     async def _look_who_is_here(self) -> None:
         """Users or sessions have changed, or may have: whoever was signed out hears nothing more."""

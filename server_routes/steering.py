@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
-import uuid
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -13,10 +10,10 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..comfyui_seams import server
-from ..job_queue.connection import store_errors
 from ..job_queue.frontend_queue import FrontendQueue
 from ..job_queue.jobs import Level, QueueMode
 from ..job_queue.keys import Keys
+from ..job_queue.messages import message, publish
 from ..job_queue.records import JobRecord
 from .activity_notes import ActivityNotes
 from .bodies import body_of, changes_in, guarded
@@ -138,11 +135,8 @@ class Steering:
     async def _tell_of_cancel(self, by: str, records: Sequence[JobRecord]) -> None:
         """Have a person's pages say why their jobs are not there any more."""
         jobs = [{"id": record.job_id, "number": record.number, "name": record.name} for record in records[:MOST_NOTED]]
-        await self._publish({"cancelled": {"user": records[0].user, "by": by, "count": len(records), "jobs": jobs}})
-
-    async def _publish(self, notice: dict[str, Any]) -> None:
-        with store_errors():
-            await self._client.publish(self._keys.events_channel, json.dumps(notice) + "\n")
+        cancelled = {"user": records[0].user, "by": by, "count": len(records), "jobs": jobs}
+        await publish(self._client, self._keys, "cancelled", cancelled)
 
     async def queue(self, _request: web.Request) -> web.Response:
         """How the queue is worked off, and how much is in it."""
@@ -191,8 +185,7 @@ class Steering:
         """Say something to everybody whose page is open."""
         asked = await body_of(request, Message)
         person = request[PERSON].name
-        message = {"text": asked.text, "from": person, "at": time.time(), "id": uuid.uuid4().hex}
-        await self._publish({"message": message})
+        await publish(self._client, self._keys, "message", message(asked.text, who=person))
         self._notes.note(person, "message", text=asked.text)
         return web.Response(status=204)
 

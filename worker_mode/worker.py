@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from .heartbeat_process import HeartbeatProcess, Limits
 from .job_folders import JobFolders
 from .memory_gate import MemoryGate
 from .model_pulls import ModelPulls
+from .own_paths import OwnPaths
 from .registration import Registration
 from .telemetry import tell_for_ever
 from .time_limit import TimeLimit
@@ -77,6 +79,7 @@ class Worker:
         self._clock = StoreClock(self._client)
         unsent = UnsentResults(system / "unsent" / settings.worker_id)
         self.courier = Courier(self._reports, engine, unsent, self._clock.now)
+        self._own_paths = OwnPaths(settings, system, self._reports)
         self._registration = Registration(self._reports, self._catalogues, loop, engine, settings.price_hour)
         self._model_pulls: ModelPulls | None = None
         if models is not None and settings.pull_models == "templates":
@@ -112,7 +115,13 @@ class Worker:
             self._listening,
             keys,
             identity.name,
-            {"cancel": self._cancel, "free": self._free, "validate": self._validate, "metadata": self._metadata},
+            {
+                "cancel": self._cancel,
+                "free": self._free,
+                "validate": self._validate,
+                "metadata": self._metadata,
+                "drained": self._drained,
+            },
         )
         self._time_limit = TimeLimit(settings.job_timeout, engine, self.executor.running, self.courier, self._leave)
         self._tasks: list[asyncio.Task[None]] = []
@@ -179,17 +188,22 @@ class Worker:
     async def stop(self) -> None:
         """Leave the workshop in good order: take no more jobs, and end the one that runs if it ends in time.
 
-        One that takes longer goes back to the queue, and that does not count as a loss.
+        One that takes longer goes back to the queue, and that does not count as a loss. Meanwhile this machine's own
+        files are backed up, for as long as it stays and no longer than the notice.
         """
+        begin = time.monotonic()
+        self._own_paths.begin()
         if self._model_pulls is not None:
             self._model_pulls.stop()
         self.executor.drain()
         if self.executor.running() is not None:
             log.info("[comfyume] worker %s ends; its job has %g s to end", self._name, self._drain_notice)
         is_idle = await asyncio.to_thread(self.executor.wait_until_idle, self._drain_notice)
+        error = await self._own_paths.end(self._drain_notice - (time.monotonic() - begin))
         await self._leave()
         if not is_idle:
             self._engine.interrupt()
+        await self._own_paths.tell(error)
 
     async def _leave(self) -> None:
         self._heartbeat.stop()
@@ -229,6 +243,9 @@ class Worker:
 
     async def _cancel(self, message: dict[str, Any]) -> None:
         self.executor.cancel(message["job"], message["claim"])
+
+    async def _drained(self, _message: dict[str, Any]) -> None:
+        await self._own_paths.before_it_is_taken_away()
 
     async def _free(self, message: dict[str, Any]) -> None:
         for name, value in message["flags"].items():

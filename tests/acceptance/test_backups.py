@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from comfyume.backups.vault import Vault
 from comfyume.blobs.object_folder import FolderObjects
 from comfyume.job_queue.keys import Keys
-from comfyume.tests.harness.client import Client, wait_until
+from comfyume.tests.harness.client import Client, RequestRefused, wait_until
 from comfyume.tests.harness.discovery import LABELS, ComfyInstall
 from comfyume.tests.harness.pair import Pair
 from comfyume.tests.harness.people import add_users, basic
@@ -69,3 +70,69 @@ def test_snapshots_are_taken_by_themselves_and_instructors_alone_hear_of_failure
             (tmp_path / "unplugged").rename(place.parent)
             room.store.client().hset(Keys(room.workshop).backup, "tried", "0")
             wait_until(lambda: not room.store.client().hget(Keys(room.workshop).backup, "error"), 60)
+
+
+@pytest.mark.parametrize("comfyui", LABELS[:1], indirect=True)
+def test_an_instructor_takes_a_snapshot_and_sees_what_there_is(comfyui: ComfyInstall, tmp_path: Path) -> None:
+    place = tmp_path / "place" / "backup"
+    env = {"COMFYUME_BACKUP": str(place), "COMFYUME_BACKUP_KEY": WORDS}
+    with Pair(comfyui, tmp_path, workers=0, frontend_env=env) as room:
+        add_users(room, {"ada": "participant", "ines": "instructor"})
+        address = room.frontend.address
+        ada, ines = (Client(address, headers=basic(name), connect=False) for name in ("ada", "ines"))
+
+        def settled() -> dict[str, Any]:
+            wait_until(lambda: not ines.get("/comfyume/backups")["running"], 60)
+            return dict(ines.get("/comfyume/backups"))
+
+        def listed() -> dict[str, Any]:
+            return dict(ines.get("/comfyume/backups/snapshots"))
+
+        # The first one is taken by itself.
+        wait_until(lambda: ines.get("/comfyume/backups")["last"], 60)
+        first = settled()
+        assert (first["where"], first["hours"], first["failed"]) == (str(place), 1, None)
+        assert 3500 < first["next"] - first["last"]["taken"] < 3700
+        assert first["last"]["new_files"] > 0 < first["last"]["new_size"]
+        ada.upload(b"a photo of Ada's", "photo.png")
+        begun = ines.post("/comfyume/backups")
+        assert begun["running"].keys() == {"files", "of", "size"}
+        with pytest.raises(RequestRefused, match="taken already"):
+            ines.post("/comfyume/backups")
+        second = settled()
+        assert second["last"]["taken"] > first["last"]["taken"]
+        # Beside Ada's photo there are the store's parts that changed.
+        assert 1 <= second["last"]["new_files"] < first["last"]["new_files"]
+        snapshots = listed()["snapshots"]
+        assert [each["reason"] for each in snapshots] == ["from the panel", "by itself"]
+        assert snapshots[0]["files"] == snapshots[1]["files"] + 1
+        assert {name: snapshots[0][name] for name in second["last"] if name != "taken"} == {
+            name: second["last"][name] for name in second["last"] if name != "taken"
+        }
+        assert snapshots[0]["id"] == Vault.open(FolderObjects(place), WORDS).snapshots()[-1]
+        assert [each["who"] for each in ines.get("/comfyume/activity") if each["what"] == "backup"] == ["ines"]
+        # A snapshot that is damaged is told apart, and the disk that is gone is named.
+        (place / "snapshots" / f"{snapshots[1]['id']}.summary").write_bytes(b"no summary")
+        wait_until(lambda: [each["is_damaged"] for each in listed()["snapshots"]] == [False, True], 30)
+        place.parent.rename(tmp_path / "unplugged")
+        ines.post("/comfyume/backups")
+        third = settled()
+        assert third["failed"]["error"].startswith("There is no backup in")
+        assert third["last"] == second["last"]
+        wait_until(lambda: listed()["error"].startswith("There is no backup in"), 30)
+        for method, path in (("GET", ""), ("POST", ""), ("GET", "/snapshots")):
+            with pytest.raises(RequestRefused) as refused:
+                ada.request(method, f"/comfyume/backups{path}")
+            assert refused.value.status == 403
+
+
+@pytest.mark.parametrize("comfyui", LABELS[:1], indirect=True)
+def test_without_a_place_nothing_is_backed_up(comfyui: ComfyInstall, tmp_path: Path) -> None:
+    with Pair(comfyui, tmp_path, workers=0) as room:
+        add_users(room, {"ines": "instructor"})
+        ines = Client(room.frontend.address, headers=basic("ines"), connect=False)
+        told = ines.get("/comfyume/backups")
+        assert [told[name] for name in ("where", "running", "last", "next", "failed")] == [None] * 5
+        assert ines.get("/comfyume/backups/snapshots") == {"snapshots": [], "error": ""}
+        with pytest.raises(RequestRefused, match="set COMFYUME_BACKUP on the frontend"):
+            ines.post("/comfyume/backups")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from comfyume.job_queue.catalogue import CatalogueStore
@@ -67,3 +69,15 @@ async def test_it_is_shown_and_forgotten_with_the_process(room: Room) -> None:
 
 async def test_a_worker_that_is_not_there_is_not_drained(room: Room) -> None:
     assert not await room.queue.drain("nobody")
+
+
+async def test_a_drained_worker_hears_of_it_since_its_machine_may_go(room: Room) -> None:
+    heard = room.raw.pubsub()
+    heard.subscribe(room.keys.control_channel)
+    assert heard.get_message(timeout=5)["type"] == "subscribe"
+    await room.worker()
+    assert await room.queue.drain("w1")
+    assert json.loads(heard.get_message(timeout=5)["data"]) == {"kind": "drained", "worker": "w1"}
+    assert await room.queue.drain("w1", is_drained=False)
+    assert heard.get_message(timeout=0.2) is None
+    heard.close()

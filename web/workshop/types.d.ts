@@ -332,6 +332,41 @@ declare namespace Workshop {
     gib: number;
   }
 
+  /** How backups stand; moments are Unix seconds, sizes bytes. */
+  interface Backups {
+    /** Null where no place is set. */
+    where: string | null;
+    hours: number;
+    running: { files: number; of: number; size: number } | null;
+    last: { taken: number; seconds: number; new_files: number; new_size: number } | null;
+    next: number | null;
+    failed: { at: number; error: string } | null;
+    /** Whose own files could not be backed up. */
+    workers: { worker: string; at: number; error: string }[];
+  }
+
+  /** Of one that is damaged nothing but its moment is known. */
+  interface BackupSnapshot {
+    id: string;
+    taken: number;
+    is_damaged: boolean;
+    reason?: string;
+    host?: string;
+    /** The worker whose own files it holds; empty for the workshop's. */
+    machine?: string;
+    files?: number;
+    size?: number;
+    new_files?: number;
+    new_size?: number;
+    seconds?: number;
+    /** What is not in it that should be; `more_problems` counts those that are not named. */
+    problems: string[];
+    more_problems: number;
+  }
+
+  /** `error` says why the backup cannot be read. */
+  type BackupList = { snapshots: BackupSnapshot[]; error: string };
+
   type Column = (number | null)[];
   interface Series {
     at: number[];

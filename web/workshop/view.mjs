@@ -11,7 +11,14 @@ import { undoBar } from "./undo.mjs";
 
 /** Milliseconds after which times are written anew though nothing was told. */
 const TICK = 5000;
-const ICONS = { now: "bolt", people: "users", models: "box", history: "chart-line", cost: "wallet" };
+const ICONS = {
+  now: "bolt",
+  people: "users",
+  models: "box",
+  history: "chart-line",
+  backups: "history",
+  cost: "wallet",
+};
 
 /** @type {Workshop.MakeView} */
 export function workshopView(tools, word) {
@@ -40,6 +47,7 @@ export function workshopView(tools, word) {
   async function load(name) {
     if (name === "people") return (await import("./people.mjs")).peopleSection(kit);
     if (name === "models") return (await import("./models.mjs")).modelsSection(kit);
+    if (name === "backups") return (await import("./backups.mjs")).backupsSection(kit);
     if (name === "cost") return (await import("./cost.mjs")).costSection(kit);
     return (await import("./history.mjs")).historySection(kit);
   }

@@ -64,7 +64,7 @@ function modelsDialog(word) {
     own,
     none,
     ofRoom,
-    element("div", { class: "cfm-row" }, close),
+    element("div", { class: "cfm-row cfm-end" }, close),
   );
   // ComfyUI's page would act on the graph.
   root.addEventListener("keydown", (event) => event.stopPropagation());
@@ -171,7 +171,7 @@ function modelsDialog(word) {
     underWay.hidden = false;
     try {
       const model = await upload(path, chosen, progress, ending.signal);
-      form.reset();
+      file.value = "";
       await changed();
       done("success", word("models.is_there", { name: model.in_graphs }));
     } catch (error) {
