@@ -135,6 +135,7 @@ def test_every_route_is_classified(frontend: Frontend) -> None:
     assert set(unknown) == set(pack), f"{set(unknown) ^ set(pack)}: say in server_routes/access.py who may use these"
 
 
+@pytest.mark.parametrize("comfyui", ["new"], indirect=True, scope="session")
 def test_docs_openapi_describes_each_route_of_the_extension_and_no_other(frontend: Frontend) -> None:
     described = Operations(yaml.safe_load(OWN_DESCRIPTION.read_text(encoding="utf-8"))).labels
     own = {f"{method} {path}" for method, path in frontend.routes if path.startswith("/comfyume")}
