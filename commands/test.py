@@ -52,6 +52,8 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError("The tests are not installed with comfyume: clone its repository and run `./comfyume test`.")
     ensure_test_requirements()
     environment = {**os.environ, **comfyui_environment()}
+    # ComfyUI is started more than a hundred times: without compiled modules each start takes a fifth longer.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     for line in missing_programs():
         print(line)
     print("ruff check", flush=True)

@@ -15,7 +15,7 @@ import pytest
 
 runpy.run_path(str(Path(__file__).parent / "harness" / "package.py"))["register"]()
 
-from comfyume.tests.harness import discovery  # noqa: E402 - importable from here on
+from comfyume.tests.harness import discovery, graphs  # noqa: E402 - importable from here on
 from comfyume.tests.harness.pair import Pair  # noqa: E402
 from comfyume.tests.harness.processes import RedisServer  # noqa: E402
 from comfyume.tests.harness.s3 import S3Server  # noqa: E402
@@ -88,8 +88,10 @@ def comfyui(request: pytest.FixtureRequest) -> discovery.ComfyInstall:
 
 @pytest.fixture(scope="session")
 def pair(comfyui: discovery.ComfyInstall, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """One frontend and one worker for all tests of a ComfyUI version, files over HTTP. Use it, leave it running."""
-    with Pair(comfyui, tmp_path_factory.mktemp(f"pair-{comfyui.label}")) as running:
+    """One frontend, whose webhooks may go to this machine, and one worker. Use it, leave it running."""
+    env = {"COMFYUME_WEBHOOK_HOSTS": "127.0.0.1"}
+    folder = tmp_path_factory.mktemp(f"pair-{comfyui.label}")
+    with Pair(comfyui, folder, frontend_env=env, worker_node_packs=[graphs.PACK]) as running:
         yield running
 
 

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from comfyume.accounts.users import ADDRESSES
 from comfyume.server_routes.access import Who, who_may
+from comfyume.tests.api.exchanges import Operations
+from comfyume.tests.api.stress import OWN_DESCRIPTION
 from comfyume.tests.harness.client import wait_until
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.package import ROOT
@@ -130,6 +133,13 @@ def test_every_route_is_classified(frontend: Frontend) -> None:
     ]
     pack = [(method, f"{prefix}{OPENED}") for prefix in ("", "/api") for method in ("GET", "HEAD")]
     assert set(unknown) == set(pack), f"{set(unknown) ^ set(pack)}: say in server_routes/access.py who may use these"
+
+
+@pytest.mark.parametrize("comfyui", ["new"], indirect=True, scope="session")
+def test_docs_openapi_describes_each_route_of_the_extension_and_no_other(frontend: Frontend) -> None:
+    described = Operations(yaml.safe_load(OWN_DESCRIPTION.read_text(encoding="utf-8"))).labels
+    own = {f"{method} {path}" for method, path in frontend.routes if path.startswith("/comfyume")}
+    assert own == set(described)
 
 
 def test_every_answer_is_as_classified(frontend: Frontend) -> None:

@@ -23,9 +23,8 @@ from comfyume.tests.harness.client import Client, RequestRefused
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.graphs import node
 from comfyume.tests.harness.memory import forget_peak, memory_of
-from comfyume.tests.harness.pair import Pair, Transport
-from comfyume.tests.harness.processes import ComfyProcess
-from comfyume.tests.harness.proxy import Proxy
+from comfyume.tests.harness.pair import Pair, Transport, wait_until_known
+from comfyume.tests.harness.processes import READY_SECONDS, ComfyProcess
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.seams]
 new_only = pytest.mark.parametrize("comfyui", ["new"], indirect=True, scope="session")
@@ -425,16 +424,13 @@ def test_uploads_and_temp_files_over_a_shared_folder_and_over_a_restart(comfyui:
 
 
 @new_only
-def test_a_cached_preview_is_there_after_the_frontend_was_restarted(comfyui: ComfyInstall, tmp_path: Path) -> None:
-    with Proxy() as proxy:
-        pair = Pair(comfyui, tmp_path, worker_env={"COMFYUME_FRONTEND_URL": proxy.url})
-        proxy.target = pair.frontend.port
-        with pair:
-            preview = graphs.image("", color=0x112233, save="PreviewImage")
-            with Client(pair.frontend.address) as client:
-                (before,) = images_of(client.run(preview))
-            pair.frontend.restart()
-            with Client(pair.frontend.address) as client:
-                (after,) = images_of(client.run(preview))
-                assert after == before
-                assert client.view(**after).startswith(b"\x89PNG")
+def test_a_cached_preview_is_there_after_the_frontend_was_restarted(room: Room) -> None:
+    preview = graphs.image("", color=graphs.number() % 2**24, save="PreviewImage")
+    with room.client() as client:
+        (before,) = images_of(client.run(preview))
+    room.frontend.restart()
+    wait_until_known(room.frontend, 1, READY_SECONDS)
+    with room.client() as client:
+        (after,) = images_of(client.run(preview))
+        assert after == before
+        assert client.view(**after).startswith(b"\x89PNG")

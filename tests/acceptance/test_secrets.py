@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from comfyume.tests.acceptance.conftest import Room
 from comfyume.tests.acceptance.test_native_routes import started
 from comfyume.tests.harness import graphs
 from comfyume.tests.harness.client import Client, wait_until
@@ -30,13 +31,9 @@ def files_with(text: str, *folders: Path) -> list[str]:
     return [str(path) for path in files if text.encode() in path.read_bytes()]
 
 
-def test_a_key_reaches_its_node_and_is_found_nowhere(comfyui: ComfyInstall, tmp_path: Path) -> None:
-    key = f"comfyui-{uuid.uuid4().hex}"
-    with (
-        Pair(comfyui, tmp_path / "pair", worker_node_packs=[graphs.PACK]) as pair,
-        Client(pair.frontend.address) as client,
-        pair.store.client() as store,
-    ):
+def test_a_key_reaches_its_node_and_is_found_nowhere(room: Room, tmp_path: Path) -> None:
+    key, pair = f"comfyui-{uuid.uuid4().hex}", room.pair
+    with room.client() as client, pair.store.client() as store:
         gate = tmp_path / "gate"
         first = client.submit(graphs.gated(gate))
         started(client, first)

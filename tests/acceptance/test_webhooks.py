@@ -15,7 +15,6 @@ import pytest
 
 from comfyume.tests.harness import graphs
 from comfyume.tests.harness.client import Client, RequestRefused, wait_until
-from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair
 
 pytestmark = [
@@ -57,15 +56,8 @@ def receiver() -> Iterator[Receiver]:
         server.shutdown()
 
 
-@pytest.fixture(scope="module")
-def workshop(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    env = {"COMFYUME_WEBHOOK_HOSTS": "127.0.0.1"}
-    with Pair(comfyui, tmp_path_factory.mktemp("webhooks"), frontend_env=env) as running:
-        yield running
-
-
-def test_an_end_is_told_signed_and_again_until_it_is_taken(workshop: Pair, receiver: Receiver) -> None:
-    client = Client(workshop.frontend.address, connect=False)
+def test_an_end_is_told_signed_and_again_until_it_is_taken(pair: Pair, receiver: Receiver) -> None:
+    client = Client(pair.frontend.address, connect=False)
     prefix = graphs.name("hook")
     job = client.post("/comfyume/jobs", {"prompt": graphs.image(prefix), "webhook": receiver.url})["id"]
     wait_until(lambda: len(receiver.told) == 2, 30)
@@ -78,8 +70,8 @@ def test_an_end_is_told_signed_and_again_until_it_is_taken(workshop: Pair, recei
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     wanted = base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)).decode()
     assert headers["webhook-signature"] == f"v1,{wanted}"
-    with workshop.store.client() as store:
-        wait_until(lambda: store.xlen(f"comfyume:{{{workshop.workshop}}}:webhooks") == 0, 10)
+    with pair.store.client() as store:
+        wait_until(lambda: store.xlen(f"comfyume:{{{pair.workshop}}}:webhooks") == 0, 10)
 
 
 @pytest.mark.parametrize(
@@ -94,16 +86,16 @@ def test_an_end_is_told_signed_and_again_until_it_is_taken(workshop: Pair, recei
         "http://[",
     ],
 )
-def test_no_webhook_goes_into_the_servers_own_network(workshop: Pair, url: Any) -> None:
-    client = Client(workshop.frontend.address, connect=False)
+def test_no_webhook_goes_into_the_servers_own_network(pair: Pair, url: Any) -> None:
+    client = Client(pair.frontend.address, connect=False)
     with pytest.raises(RequestRefused) as refused:
         client.post("/comfyume/jobs", {"prompt": graphs.image(graphs.name("ssrf")), "webhook": url})
     assert (refused.value.status, refused.value.body["type"]) == (400, "urn:comfyume:invalid-webhook")
     assert client.queue() == {"queue_running": [], "queue_pending": []}
 
 
-def test_a_name_that_leads_into_the_servers_own_network_is_not_called(workshop: Pair, receiver: Receiver) -> None:
-    client = Client(workshop.frontend.address, connect=False)
+def test_a_name_that_leads_into_the_servers_own_network_is_not_called(pair: Pair, receiver: Receiver) -> None:
+    client = Client(pair.frontend.address, connect=False)
     inside = receiver.url.replace("127.0.0.1", "localhost")
     first = client.post("/comfyume/jobs", {"prompt": graphs.image(graphs.name("inside")), "webhook": inside})["id"]
     second = client.post("/comfyume/jobs", {"prompt": graphs.image(graphs.name("outside")), "webhook": receiver.url})[

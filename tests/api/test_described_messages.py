@@ -17,7 +17,6 @@ import yaml
 from comfyume.tests.api.stress import OWN_DESCRIPTION
 from comfyume.tests.harness import graphs
 from comfyume.tests.harness.client import Client, Event
-from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair
 
 jsonschema_rs = pytest.importorskip("jsonschema_rs")
@@ -27,14 +26,6 @@ pytestmark = [
 ]
 
 DESCRIPTION: dict[str, Any] = yaml.safe_load(OWN_DESCRIPTION.read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def pair(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    env = {"COMFYUME_WEBHOOK_HOSTS": "127.0.0.1"}
-    base = tmp_path_factory.mktemp("messages")
-    with Pair(comfyui, base, frontend_env=env, worker_node_packs=[graphs.PACK]) as running:
-        yield running
 
 
 def send(client: Client, method: str, path: str, body: Any = None) -> Any:

@@ -21,10 +21,11 @@ from playwright.sync_api import Browser, sync_playwright
 
 from comfyume.tests.browser import graphs
 from comfyume.tests.browser.interface import Complaint, Interface
-from comfyume.tests.browser.visitors import Enter, letting_in
+from comfyume.tests.browser.visitors import INSTRUCTOR, Enter, letting_in
 from comfyume.tests.harness.client import Client
 from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair
+from comfyume.tests.harness.people import add_users
 from comfyume.tests.harness.processes import ComfyProcess
 
 HERE = Path(__file__).parent
@@ -62,6 +63,14 @@ def workshop(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory) ->
         worker_node_packs=[NODE_PACK],
         worker_model_files={"checkpoints/only.safetensors": b""},
     ) as pair:
+        yield pair
+
+
+@pytest.fixture(scope="session")
+def shared_room(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """A workshop with an instructor; modules add people of their own. Leave it running, with nothing queued."""
+    with Pair(comfyui, tmp_path_factory.mktemp(f"people-{comfyui.label}"), worker_node_packs=[NODE_PACK]) as pair:
+        add_users(pair, {INSTRUCTOR: "instructor"})
         yield pair
 
 

@@ -12,6 +12,8 @@ from comfyume.job_queue.jobs import GIB
 from comfyume.tests.browser.interface import Interface
 
 PEOPLE = ("ada", "bob", "cleo", "emil", "finn")
+#: Runs a script wherever a page takes it for HTML, and breaks a layout that does not cut it.
+NOT_A_NAME = "<img src=x onerror=window.taken=1>\u202e" + "long" * 60
 
 
 def worker_row(number: int, **parts: Any) -> dict[str, Any]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import expect
 
 from comfyume.tests.browser import my_jobs
-from comfyume.tests.browser.conftest import NODE_PACK
 from comfyume.tests.browser.interface import PATIENCE, Interface, see
 from comfyume.tests.browser.visitors import Enter, ask, run_slowly, sign_in
-from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair
 from comfyume.tests.harness.people import add_users
 
@@ -23,12 +20,10 @@ NARROW, WIDE = {"width": 400, "height": 900}, {"width": 1400, "height": 900}
 
 
 @pytest.fixture(scope="module")
-def room(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """A workshop that nobody has visited yet."""
-    base = tmp_path_factory.mktemp(f"first-{comfyui.label}")
-    with Pair(comfyui, base, worker_node_packs=[NODE_PACK]) as pair:
-        add_users(pair, {"ada": "participant", "bob": "participant", "ines": "instructor"})
-        yield pair
+def room(shared_room: Pair) -> Pair:
+    """A workshop that two of its people have not visited yet."""
+    add_users(shared_room, {"nora": "participant", "otto": "participant"})
+    return shared_room
 
 
 def take_time(tab: Interface, seconds: float) -> None:
@@ -52,7 +47,7 @@ def pictures_of(tab: Interface, name: str) -> None:
 
 
 def test_somebody_new_signs_in_presses_run_and_has_a_picture(enter: Enter, room: Pair) -> None:
-    ahead = run_slowly(room, "bob", 200)
+    ahead = run_slowly(room, "otto", 200)
     tab = enter(None)
     expect(tab.page.get_by_role("heading")).to_have_text("ComfyUI")
     expect(tab.page.get_by_label("Name")).to_be_focused()
@@ -64,7 +59,7 @@ def test_somebody_new_signs_in_presses_run_and_has_a_picture(enter: Enter, room:
     tab.page.set_viewport_size(WIDE)  # type: ignore[arg-type]
 
     # Their own ComfyUI has the workshop's template open, and asks nothing.
-    sign_in(tab, "ada")
+    sign_in(tab, "nora")
     assert tab.tabs == ["test-card"]
     assert "ComfyumeTestCard" in tab.node_types
     expect(tab.page.get_by_role("dialog")).to_have_count(0)

@@ -6,7 +6,6 @@ import json
 import re
 import time
 import zipfile
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -16,13 +15,12 @@ from playwright.sync_api import expect
 from comfyume.commands.source_tree import ROOT
 from comfyume.job_queue.jobs import GIB
 from comfyume.tests.browser import graphs, workshop_panel
-from comfyume.tests.browser.conftest import FIRST_VISIT_IS_OVER, NODE_PACK
+from comfyume.tests.browser.conftest import FIRST_VISIT_IS_OVER
 from comfyume.tests.browser.interface import PATIENCE, Interface, see
 from comfyume.tests.browser.made_up import answer, job_row
 from comfyume.tests.browser.my_jobs import banner, button, cards, open_jobs, panel, toasts
 from comfyume.tests.browser.visitors import Enter, ask, script_of, submit
 from comfyume.tests.harness import graphs as harness_graphs
-from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair, wait_until_known
 from comfyume.tests.harness.people import add_users
 from comfyume.tests.harness.processes import READY_SECONDS
@@ -38,14 +36,12 @@ NOT_A_NAME = "<img src=x onerror=window.taken=1>"
 
 
 @pytest.fixture(scope="module")
-def room(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def room(shared_room: Pair) -> Pair:
     """A workshop with an instructor, and with participants who were here before but have made nothing yet."""
-    base = tmp_path_factory.mktemp(f"my-jobs-{comfyui.label}")
-    with Pair(comfyui, base, worker_node_packs=[NODE_PACK]) as pair:
-        add_users(pair, {"ines": "instructor"} | dict.fromkeys(PEOPLE, "participant"))
-        for name in (*PEOPLE, "ines"):
-            script_of(pair, name).post(FIRST_VISIT_IS_OVER, True)
-        yield pair
+    add_users(shared_room, dict.fromkeys(PEOPLE, "participant"))
+    for name in (*PEOPLE, "ines"):
+        script_of(shared_room, name).post(FIRST_VISIT_IS_OVER, True)
+    return shared_room
 
 
 @pytest.fixture

@@ -16,11 +16,10 @@ from playwright.sync_api import Browser, BrowserContext, expect
 
 from comfyume.commands.credentials import personal_link
 from comfyume.tests.browser import graphs
-from comfyume.tests.browser.conftest import FIRST_VISIT_IS_OVER, NODE_PACK
+from comfyume.tests.browser.conftest import FIRST_VISIT_IS_OVER
 from comfyume.tests.browser.interface import PATIENCE, READY, Interface
-from comfyume.tests.browser.visitors import fill_in, sign_in
+from comfyume.tests.browser.visitors import fill_in, script_of, sign_in
 from comfyume.tests.harness.client import Client
-from comfyume.tests.harness.discovery import ComfyInstall
 from comfyume.tests.harness.pair import Pair
 from comfyume.tests.harness.people import add_users, basic, end_sessions, password_of
 
@@ -31,14 +30,12 @@ SIZE = {"width": 1400, "height": 800}
 
 
 @pytest.fixture(scope="module")
-def room(comfyui: ComfyInstall, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def room(shared_room: Pair) -> Pair:
     """A workshop with two participants, who were here before, and an instructor."""
-    base = tmp_path_factory.mktemp(f"sign-in-{comfyui.label}")
-    with Pair(comfyui, base, worker_node_packs=[NODE_PACK]) as pair:
-        add_users(pair, {"ada": "participant", "bob": "participant", "ines": "instructor"})
-        for name in ("ada", "bob"):
-            Client(pair.frontend.address, headers=basic(name), connect=False).post(FIRST_VISIT_IS_OVER, True)
-        yield pair
+    add_users(shared_room, {"june": "participant", "karl": "participant"})
+    for name in ("june", "karl"):
+        script_of(shared_room, name).post(FIRST_VISIT_IS_OVER, True)
+    return shared_room
 
 
 Open = Callable[[], Interface]
@@ -64,71 +61,71 @@ def come(tab: Interface, name: str) -> None:
 
 
 def test_two_people_sign_in_and_each_sees_only_their_own(browser_of: Open) -> None:
-    ada, bob = browser_of(), browser_of()
-    ada.page.goto(ada.url)
-    expect(ada.page).to_have_url(re.compile("/comfyume/sign-in"))
-    ada.picture("1-sign-in")
-    fill_in(ada.page, "ada", "wrong")
-    expect(ada.page.get_by_role("alert")).to_have_text("The name or the password is wrong.")
-    ada.picture("2-wrong-password")
-    fill_in(ada.page, "ada")
-    ada.wait(READY)
-    come(bob, "bob")
-    ada.load(graphs.slow(1, prefix="of-ada"), "work-of-ada")
-    ada.run()
-    ada.wait_idle()
-    ada.page.locator("img[src*='of-ada_00001_.png']").first.wait_for()
-    ada.show_assets()
-    ada.page.locator(".side-bar-panel img[src*='of-ada_00001_.png']").first.wait_for()
-    ada.picture("3-ada")
-    bob.show_assets()
-    bob.picture("4-bob")
-    assert "of-ada" not in bob.page.content()
-    assert bob.page.evaluate("fetch('/api/jobs').then(r => r.json()).then(body => body.jobs)") == []
-    assert ada.page.evaluate("fetch('/api/jobs').then(r => r.json()).then(body => body.jobs.length)") == 1
+    june, karl = browser_of(), browser_of()
+    june.page.goto(june.url)
+    expect(june.page).to_have_url(re.compile("/comfyume/sign-in"))
+    june.picture("1-sign-in")
+    fill_in(june.page, "june", "wrong")
+    expect(june.page.get_by_role("alert")).to_have_text("The name or the password is wrong.")
+    june.picture("2-wrong-password")
+    fill_in(june.page, "june")
+    june.wait(READY)
+    come(karl, "karl")
+    june.load(graphs.slow(1, prefix="of-june"), "work-of-june")
+    june.run()
+    june.wait_idle()
+    june.page.locator("img[src*='of-june_00001_.png']").first.wait_for()
+    june.show_assets()
+    june.page.locator(".side-bar-panel img[src*='of-june_00001_.png']").first.wait_for()
+    june.picture("3-june")
+    karl.show_assets()
+    karl.picture("4-karl")
+    assert "of-june" not in karl.page.content()
+    assert karl.page.evaluate("fetch('/api/jobs').then(r => r.json()).then(body => body.jobs)") == []
+    assert june.page.evaluate("fetch('/api/jobs').then(r => r.json()).then(body => body.jobs.length)") == 1
 
 
 def test_who_is_over_a_limit_reads_why_and_runs_the_same_work_once_there_is_more(browser_of: Open, room: Pair) -> None:
     ines = Client(room.frontend.address, headers=basic("ines"), connect=False)
 
-    def allow_bob(credits_hour: float | None) -> None:
+    def allow_karl(credits_hour: float | None) -> None:
         body = json.dumps({"credits_hour": credits_hour}).encode()
-        ines.request("PUT", "/comfyume/people/bob/limits", body, {"Content-Type": "application/json"})
+        ines.request("PUT", "/comfyume/people/karl/limits", body, {"Content-Type": "application/json"})
 
-    bob = browser_of()
-    come(bob, "bob")
-    bob.load(graphs.slow(1, prefix="poor"), "work-of-bob")
-    allow_bob(0)
-    bob.run()
-    bob.page.get_by_text(re.compile("you have 0 that your other prompts do not need")).first.wait_for()
-    bob.picture("refused")
-    bob.page.keyboard.press("Escape")
-    assert bob.tab == "work-of-bob"
-    allow_bob(None)
-    bob.run()
-    bob.wait_picture(bob.node_of("SaveImage"), "poor_00001_.png")
+    karl = browser_of()
+    come(karl, "karl")
+    karl.load(graphs.slow(1, prefix="poor"), "work-of-karl")
+    allow_karl(0)
+    karl.run()
+    karl.page.get_by_text(re.compile("you have 0 that your other prompts do not need")).first.wait_for()
+    karl.picture("refused")
+    karl.page.keyboard.press("Escape")
+    assert karl.tab == "work-of-karl"
+    allow_karl(None)
+    karl.run()
+    karl.wait_picture(karl.node_of("SaveImage"), "poor_00001_.png")
 
 
 def test_after_the_session_has_ended_one_signs_in_and_is_back_at_the_same_work(browser_of: Open, room: Pair) -> None:
-    ada = browser_of()
-    come(ada, "ada")
-    ada.load(graphs.slow(1, prefix="kept"), "unsaved-work")
-    nodes = ada.node_types
-    end_sessions(room.store.url, room.workshop, "ada")
-    expect(ada.page).to_have_url(re.compile("/comfyume/sign-in"), timeout=PATIENCE)
-    fill_in(ada.page, "ada")
-    ada.wait(READY)
-    assert "unsaved-work" in ada.tabs
-    assert ada.node_types == nodes
-    ada.run()
-    ada.wait_idle()
-    ada.wait_picture(ada.node_of("SaveImage"), "kept_00001_.png")
+    june = browser_of()
+    come(june, "june")
+    june.load(graphs.slow(1, prefix="kept"), "unsaved-work")
+    nodes = june.node_types
+    end_sessions(room.store.url, room.workshop, "june")
+    expect(june.page).to_have_url(re.compile("/comfyume/sign-in"), timeout=PATIENCE)
+    fill_in(june.page, "june")
+    june.wait(READY)
+    assert "unsaved-work" in june.tabs
+    assert june.node_types == nodes
+    june.run()
+    june.wait_idle()
+    june.wait_picture(june.node_of("SaveImage"), "kept_00001_.png")
 
 
 def test_who_signs_out_is_asked_to_sign_in_on_every_browser(browser_of: Open) -> None:
     first, second = browser_of(), browser_of()
     for tab in (first, second):
-        come(tab, "ada")
+        come(tab, "june")
     first.page.evaluate("() => void app.extensionManager.command.execute('comfyume.SignOutEverywhere')")
     expect(first.page).to_have_url(re.compile("/comfyume/sign-in"))
     expect(second.page).to_have_url(re.compile("/comfyume/sign-in"), timeout=PATIENCE)
@@ -136,37 +133,37 @@ def test_who_signs_out_is_asked_to_sign_in_on_every_browser(browser_of: Open) ->
 
 def test_two_people_at_one_browser_find_their_own_work(browser_of: Open) -> None:
     tab = browser_of()
-    come(tab, "ada")
-    tab.load(graphs.slow(1, prefix="adas"), "unsaved-of-ada")
-    for name, expected in (("bob", False), ("ada", True)):
+    come(tab, "june")
+    tab.load(graphs.slow(1, prefix="junes"), "unsaved-of-june")
+    for name, expected in (("karl", False), ("june", True)):
         tab.page.evaluate("() => void app.extensionManager.command.execute('comfyume.SignOut')")
         expect(tab.page).to_have_url(re.compile("/comfyume/sign-in"))
         fill_in(tab.page, name)
         tab.wait(READY)
         assert tab.page.evaluate("fetch('/comfyume/me').then(r => r.json()).then(me => me.user)") == name
-        assert ("unsaved-of-ada" in tab.tabs) is expected
-        if name == "bob":
-            assert "unsaved-of-ada" not in tab.page.content()
+        assert ("unsaved-of-june" in tab.tabs) is expected
+        if name == "karl":
+            assert "unsaved-of-june" not in tab.page.content()
 
 
 def test_a_personal_link_on_another_site_signs_in_and_leaves_no_secret(
     browser_of: Open, room: Pair, tmp_path: Path
 ) -> None:
-    link = personal_link(room.frontend.url, "ada", password_of("ada"))
+    link = personal_link(room.frontend.url, "june", password_of("june"))
     (tmp_path / "index.html").write_text(f'<a href="{link}">your ComfyUI</a>')
     tab = browser_of()
     with other_site(tmp_path) as site:
         tab.page.goto(site.replace("127.0.0.1", "localhost"))
         tab.page.get_by_text("your ComfyUI").click()
         tab.wait(READY)
-    secret = quote(password_of("ada"), safe="")
+    secret = quote(password_of("june"), safe="")
     entries = tab.page.evaluate("[location.href, document.referrer, JSON.stringify(history.state)]")
     assert not [each for each in entries if secret in each or "password" in each]
     tab.page.go_back()
     assert "password" not in tab.page.url
     for log in (room.frontend.log, room.worker.log):
         assert secret not in log.read_text()
-        assert password_of("ada") not in log.read_text()
+        assert password_of("june") not in log.read_text()
 
 
 @pytest.mark.parametrize("comfyui", ["new"], indirect=True, scope="session")
@@ -177,20 +174,20 @@ def test_nobody_is_led_to_another_site(browser_of: Open, wanted: str) -> None:
     tab = browser_of()
     tab.page.goto(f"{tab.url}/comfyume/sign-in?next={quote(wanted, safe='')}")
     with tab.page.expect_navigation():
-        fill_in(tab.page, "ada")
+        fill_in(tab.page, "june")
     assert tab.page.url.startswith(tab.url)
 
 
 @pytest.mark.parametrize("comfyui", ["new"], indirect=True, scope="session")
 def test_a_link_makes_nobody_somebody_else(browser_of: Open) -> None:
     tab = browser_of()
-    come(tab, "ada")
-    tab.page.goto(personal_link(tab.url, "bob", password_of("bob")))
-    expect(tab.page.get_by_role("alert")).to_have_text("You are signed in as ada. Do you want to be bob?")
-    assert tab.page.evaluate("fetch('/comfyume/me').then(r => r.json()).then(me => me.user)") == "ada"
+    come(tab, "june")
+    tab.page.goto(personal_link(tab.url, "karl", password_of("karl")))
+    expect(tab.page.get_by_role("alert")).to_have_text("You are signed in as june. Do you want to be karl?")
+    assert tab.page.evaluate("fetch('/comfyume/me').then(r => r.json()).then(me => me.user)") == "june"
     tab.page.get_by_role("button", name="Sign in").click()
     tab.wait(READY)
-    assert tab.page.evaluate("fetch('/comfyume/me').then(r => r.json()).then(me => me.user)") == "bob"
+    assert tab.page.evaluate("fetch('/comfyume/me').then(r => r.json()).then(me => me.user)") == "karl"
 
 
 class other_site:  # noqa: N801 - used as a context
@@ -259,7 +256,7 @@ ATTACK = """async target => {
     const image = new Image();
     image.onload = () => resolve("loaded");
     image.onerror = () => resolve("failed: no picture");
-    image.src = target + "/view?filename=of-ada_00001_.png";
+    image.src = target + "/view?filename=of-june_00001_.png";
   }));
   await attempt("script", () => new Promise(resolve => {
     const script = document.createElement("script");
@@ -279,7 +276,7 @@ ATTACK = """async target => {
 def test_a_page_of_another_site_gets_nothing(browser_of: Open, room: Pair, tmp_path: Path, host: str) -> None:
     """127.0.0.1 with another port is the same site to a browser, which sends it the cookie; the others are not."""
     tab = browser_of()
-    come(tab, "ada")
+    come(tab, "june")
     before = tab.page.evaluate("fetch('/api/jobs').then(r => r.json()).then(body => body.jobs.length)")
     (tmp_path / "index.html").write_text("<!doctype html>")
     attacker = tab.page.context.new_page()

@@ -76,6 +76,16 @@ def ask(room: Pair, method: str, path: str, body: Any = None, *, name: str = INS
     return json.loads(answer) if answer else None
 
 
+def waiting(room: Pair) -> list[str]:
+    """Some jobs that have not ended, as the server lists them."""
+    return [job["id"] for job in ask(room, "GET", "/comfyume/jobs?state=active&user=*&limit=100")["jobs"]]
+
+
+def pause(room: Pair) -> None:
+    """Keep what is queued from now on waiting."""
+    ask(room, "PATCH", "/comfyume/queue", {"paused": True})
+
+
 def submit(room: Pair, name: str, count: int = 1, *, workflow: str = "") -> list[str]:
     """Prompts that take no time once a worker has them."""
     return [_queue(room, name, graphs.image(graphs.name(), color=number), workflow) for number in range(count)]

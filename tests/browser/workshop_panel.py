@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Request, expect
 
 from comfyume.tests.browser.interface import PATIENCE, Interface
 
@@ -61,3 +62,21 @@ def show(tab: Interface, section: str) -> None:
 def order(tab: Interface) -> list[str]:
     """The persons of the first rows."""
     return rows(tab).locator(".cfw-who strong").all_inner_texts()
+
+
+def person(tab: Interface, name: str) -> Locator:
+    """Who is listed in the section People."""
+    return panel(tab).get_by_role("list", name="People").get_by_role("listitem").filter(has_text=name)
+
+
+def note_scripts(tab: Interface) -> set[str]:
+    """The panel's scripts that the page loads from now on."""
+    scripts: set[str] = set()
+
+    def note(request: Request) -> None:
+        path = urlsplit(request.url).path
+        if path.startswith("/comfyume/workshop/") and path.endswith(".mjs"):
+            scripts.add(path)
+
+    tab.page.on("request", note)
+    return scripts

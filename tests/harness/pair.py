@@ -7,6 +7,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -109,9 +110,10 @@ class Pair:
         return self
 
     def stop(self) -> None:
-        """End every process, the frontend first."""
-        for process in (self.frontend, *self.workers):
-            process.stop()
+        """End every process, the store last."""
+        with ThreadPoolExecutor() as threads:
+            for ended in [threads.submit(process.stop) for process in (self.frontend, *self.workers)]:
+                ended.result()
         if self._own_store:
             self.store.stop()
         if self._socket_folder is not None:

@@ -75,18 +75,34 @@ class Launched:
             time.sleep(0.1)
 
 
+@pytest.fixture(scope="module")
+def once(comfyui: ComfyInstall, short_folder: Path) -> Launched:
+    """A workshop that has run its first prompt and has ended."""
+    ran = Launched(comfyui, short_folder / f"once-{comfyui.label}", "--once")
+    assert ran.process.wait(READY_SECONDS) == 0, ran.output.read_text()
+    return ran
+
+
+@pytest.fixture(scope="module")
+def launches(comfyui: ComfyInstall) -> Iterator[list[Launched]]:
+    """The workshops that were started; each takes a while, so tests go on with one that still runs."""
+    started: list[Launched] = []
+    yield started
+    for running in started:
+        if running.process.poll() is None:
+            running.process.terminate()
+            running.process.wait(30)
+
+
 @pytest.fixture
-def launched(comfyui: ComfyInstall, short_folder: Path) -> Iterator[Launched]:
-    running = Launched(comfyui, short_folder / f"workshop-{comfyui.label}-{time.monotonic_ns()}")
-    yield running
-    if running.process.poll() is None:
-        running.process.terminate()
-        running.process.wait(30)
+def launched(comfyui: ComfyInstall, short_folder: Path, launches: list[Launched]) -> Launched:
+    """A workshop that runs; a test may end it."""
+    if not launches or launches[-1].process.poll() is not None:
+        launches.append(Launched(comfyui, short_folder / f"workshop-{comfyui.label}-{time.monotonic_ns()}"))
+    return launches[-1]
 
 
-def test_one_run_leaves_a_picture_and_no_process(comfyui, short_folder):
-    once = Launched(comfyui, short_folder / f"once-{comfyui.label}", "--once")
-    assert once.process.wait(READY_SECONDS) == 0, once.output.read_text()
+def test_one_run_leaves_a_picture_and_no_process(once):
     picture = once.state / "first-picture.png"
     assert picture.read_bytes().startswith(PNG)
     assert str(picture) in once.output.read_text()
@@ -94,9 +110,8 @@ def test_one_run_leaves_a_picture_and_no_process(comfyui, short_folder):
 
 
 @pytest.mark.parametrize("comfyui", ["new"], indirect=True, scope="session")
-def test_a_workshop_with_users_runs_its_first_prompt_as_one_of_them(comfyui, short_folder):
-    state = short_folder / f"users-{time.monotonic_ns()}"
-    Launched(comfyui, state, "--once").process.wait(READY_SECONDS)
+def test_a_workshop_with_users_runs_its_first_prompt_as_one_of_them(comfyui, once):
+    state = once.state
     sheet = state / "credentials.csv"
     command = [sys.executable, "-c", RUN_COMMANDS, str(ROOT), "users", "--state", str(state)]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("COMFYUME_")}
@@ -104,13 +119,27 @@ def test_a_workshop_with_users_runs_its_first_prompt_as_one_of_them(comfyui, sho
     added = subprocess.run(adding, env=environ, capture_output=True, text=True, check=False)
     assert (added.returncode, added.stderr) == (0, f"The workshop in {state}\n")
     (state / "first-picture.png").unlink()
-    once = Launched(comfyui, state, "--once")
-    assert once.process.wait(READY_SECONDS) == 0, once.output.read_text()
+    again = Launched(comfyui, state, "--once")
+    assert again.process.wait(READY_SECONDS) == 0, again.output.read_text()
     assert (state / "first-picture.png").read_bytes().startswith(PNG)
     assert list((state / "files" / "output" / "ines").glob("first-picture_00001_.png"))
     listed = subprocess.run([*command, "list"], env=environ, capture_output=True, text=True, check=True).stdout
     assert "ines" in listed
     assert "signed in" not in listed, "the command's own session has ended"
+
+
+def test_the_worker_reaches_the_store_as_a_user_of_its_own(launched):
+    launched.url()
+    environments = {}
+    for pid in launched.processes():
+        words = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+        variables = dict(word.split("=", 1) for word in words if word.startswith("COMFYUME_"))
+        environments[variables.get("COMFYUME_MODE")] = variables
+    frontend, worker = environments["frontend"], environments["worker"]
+    assert frontend["COMFYUME_REDIS_URL"] == f"unix://{launched.state}/store/store.sock"
+    assert worker["COMFYUME_REDIS_URL"].startswith("unix://worker-default:")
+    assert worker["COMFYUME_REDIS_URL"].endswith(f"@{launched.state}/store/store.sock")
+    assert frontend["COMFYUME_SECRET"] == worker["COMFYUME_SECRET"] != ""
 
 
 def test_ctrl_c_stops_everything(launched):
@@ -126,20 +155,6 @@ def test_nothing_outlives_a_launcher_that_is_killed(launched):
     launched.process.kill()
     launched.process.wait()
     launched.wait_until_nothing_runs()
-
-
-def test_the_worker_reaches_the_store_as_a_user_of_its_own(launched):
-    launched.url()
-    environments = {}
-    for pid in launched.processes():
-        words = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
-        variables = dict(word.split("=", 1) for word in words if word.startswith("COMFYUME_"))
-        environments[variables.get("COMFYUME_MODE")] = variables
-    frontend, worker = environments["frontend"], environments["worker"]
-    assert frontend["COMFYUME_REDIS_URL"] == f"unix://{launched.state}/store/store.sock"
-    assert worker["COMFYUME_REDIS_URL"].startswith("unix://worker-default:")
-    assert worker["COMFYUME_REDIS_URL"].endswith(f"@{launched.state}/store/store.sock")
-    assert frontend["COMFYUME_SECRET"] == worker["COMFYUME_SECRET"] != ""
 
 
 def test_a_worker_that_dies_is_named(launched):
