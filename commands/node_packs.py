@@ -52,7 +52,9 @@ def _bring_one(comfyui: ComfyUI, pack: Pack) -> bool:
     final = comfyui.folder / "custom_nodes" / pack.name
     if _git(final, "rev-parse", "HEAD") == pack.commit and (final / ".git").exists():
         return False
-    if final.exists() and (not (final / ".git").exists() or _git(final, "status", "--porcelain")):
+    # Whoever has run a pack has its compiled modules, which not every pack lets git ignore.
+    changes = ("status", "--porcelain", "--", ".", ":(exclude,glob)**/__pycache__/**")
+    if final.exists() and (not (final / ".git").exists() or _git(final, *changes)):
         raise CommandError(
             f"{final} is another node pack than the workshop's, or was changed here. Move it away, then run this again."
         )

@@ -114,7 +114,7 @@ function modelsDialog(word) {
 
   /**
    * @param {Model} model
-   * @param {...(Node | false)} more
+   * @param {...Node} more
    */
   function item(model, ...more) {
     const name = element("strong", { class: "cfm-title", title: model.in_graphs }, model.in_graphs);
@@ -136,14 +136,14 @@ function modelsDialog(word) {
     };
     const offer = offered
       ? act("models.withdraw", () => send("DELETE", `${path}/offer`))
-      : act("models.offer", () => send("PUT", `${path}/offer`));
+      : !in_room && act("models.offer", () => send("PUT", `${path}/offer`));
     const remove = act("models.delete", async () => {
       const title = word("models.delete.ask", { name });
       const question = { title, text: word("models.delete.text"), action: word("models.delete"), danger: true };
       if (await ask(question)) await send("DELETE", path);
     });
-    const marks = state && element("span", { class: "cfm-muted" }, icon(in_room ? "users" : "clock"), " ", word(state));
-    return item(model, element("div", { class: "cfm-row" }, ...(marks ? [marks] : []), offer, remove));
+    const mark = state && element("span", { class: "cfm-muted" }, icon(offered ? "clock" : "users"), " ", word(state));
+    return item(model, element("div", { class: "cfm-row" }, mark || null, offer, remove));
   }
 
   async function changed() {
