@@ -50,7 +50,7 @@ class UploadReceiver:
         vanished, 409 with the `offset` from which to continue, 422 wrong content, 503 another one is sending this blob,
         507 disk full. Nothing is published then.
         """
-        start = _start(request, digest)
+        start = announced_start(request, digest)
         if digest.size <= SMALL:
             return await self._receive_small(request, digest, start)
         present = await asyncio.to_thread(self._folder.path, digest.sha256)
@@ -70,7 +70,7 @@ class UploadReceiver:
 
         Raises `UploadRefused` as `receive`.
         """
-        start = _start(request, stand_in)
+        start = announced_start(request, stand_in)
         arriving = await self._open(stand_in)
         if isinstance(arriving, Path):
             raise UploadRefused(422, "Send the file from its beginning.", offset=0)  # no content has this hash
@@ -192,8 +192,8 @@ def serve_blob(path: Path, sha256: str) -> web.StreamResponse:
     return _BlobResponse(path, checked_sha256(sha256))
 
 
-def _start(request: web.Request, digest: Digest) -> int | None:
-    """Where the body begins; None if the sender only asks where to continue."""
+def announced_start(request: web.Request, digest: Digest) -> int | None:
+    """Where the body of an upload begins; None if the sender only asks where to go on. Raises `UploadRefused` (400)."""
     header = request.headers.get(hdrs.CONTENT_RANGE)
     if header is None:
         return 0

@@ -74,6 +74,10 @@ class DiskUse:
             raise NoRoom("disk", known.limit, used)
         known.size += size
 
+    def look_again(self, user: str) -> None:
+        """Measure a person's files anew when it matters next: what there was to be room for has not come."""
+        self._of(user).size_seen = float("-inf")
+
     async def measure(self, user: str) -> int:
         """Bytes that a person's files take now."""
         data = user_files.folder_of(data_user(user))

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from ..blobs.digest import Digest
 from ..blobs.errors import BlobMissing, UploadRefused
-from ..blobs.http_server import UploadReceiver
+from ..blobs.http_server import UploadReceiver, announced_start
 from ..blobs.protocol import SIZE_HEADER
 from ..comfyui_seams import model_lists, server
 from ..job_queue.errors import NoRoom, QueueError
@@ -105,11 +105,11 @@ class ModelShelves:
         """
         size = _announced_size(request)
         self._check_wanted(request.match_info["folder"], request.match_info["name"], size)
-        user, (folder, name) = request[PERSON].name, _named(request)
+        user = request[PERSON].name
+        folder, name = checked(request.match_info["folder"], request.match_info["name"])
         modified = request.query.get("modified", "")[:64]
         identity = stand_in(f"upload of {user}: {folder}/{name} {modified}", size)
-        await self._make_room(user, identity)
-        digest = await self._receiver.receive_unnamed(request, identity)
+        digest = await self._receive(request, user, identity)
         if name.lower().endswith(SAFETENSORS):
             await asyncio.to_thread(self._check_whole, digest, name)
         model = await asyncio.to_thread(self._shelves.add, user, folder, name, digest.sha256)
@@ -185,9 +185,15 @@ class ModelShelves:
                 "ask whoever made the model for a .safetensors file.",
             )
 
-    async def _make_room(self, user: str, identity: Digest) -> None:
-        arrived = await self._receiver.offset(identity)
-        await self._disk.make_room(user, max(identity.size - arrived, 0))
+    async def _receive(self, request: web.Request, user: str, identity: Digest) -> Digest:
+        if announced_start(request, identity) is not None:
+            await self._disk.make_room(user, identity.size)
+        try:
+            return await self._receiver.receive_unnamed(request, identity)
+        except UploadRefused:
+            # It comes again, and is not to count twice.
+            self._disk.look_again(user)
+            raise
 
     def _check_whole(self, digest: Digest, name: str) -> None:
         """Raises `Damaged`; what is damaged is not kept."""
@@ -227,8 +233,12 @@ def _guarded(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) ->
 
 
 def _named(request: web.Request) -> tuple[str, str]:
-    """The folder and file name of a request. Raises `UnsafeModelName`."""
-    return checked(request.match_info["folder"], request.match_info["name"])
+    """The folder and file name of a model that should be there. Raises `NoSuchModel`."""
+    folder, name = request.match_info["folder"], request.match_info["name"]
+    try:
+        return checked(folder, name)
+    except UnsafeModelName:
+        raise NoSuchModel(folder, name) from None
 
 
 def _announced_size(request: web.Request) -> int:

@@ -251,20 +251,24 @@ unsupported_method.enabled = false
 missing_required_header.enabled = false
 
 # What no schema says: that only temp can be emptied, that a whole number is not written as 5.0, what a graph is, of
-# which ComfyUI also takes what is not as it should be, and that a digest is that of the content; nor that a file may be
-# larger than the disk, which is an answer of 507.
+# which ComfyUI also takes what is not as it should be, that a digest is that of the content, and what is a model; nor
+# that a file may be larger than the disk, which is an answer of 507.
 [[operations]]
 include-path = "/comfyume/files"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
-include-path-regex = "/limits$"
+include-path-regex = "/(?:limits|links)$"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
 include-operation-id = "submitJob"
 checks.positive_data_acceptance.enabled = false
 checks.negative_data_rejection.enabled = false
+
+[[operations]]
+include-operation-id = "bringModel"
+checks.positive_data_acceptance.enabled = false
 
 [[operations]]
 include-path-regex = "^/comfyume/worker/"

@@ -55,7 +55,7 @@ function modelsDialog(word) {
   const close = element("button", { type: "button", class: "cfm-button" }, word("models.close"));
   const root = element(
     "dialog",
-    { class: "cfm cfm-dialog cfm-models", "aria-labelledby": "cfm-models-title" },
+    { class: "cfm cfm-dialog cfm-models", tabIndex: -1, "aria-labelledby": "cfm-models-title" },
     element("h2", { id: "cfm-models-title" }, word("models.title")),
     about,
     form,
@@ -110,6 +110,8 @@ function modelsDialog(word) {
     own.replaceChildren(...shelves.models.map(ownItem));
     ofRoom.hidden = !shelves.room.length;
     room.replaceChildren(...shelves.room.map((model) => item(model)));
+    // The button that was pressed may be gone, and a key that nothing in here has is ComfyUI's.
+    if (root.open && !root.contains(document.activeElement)) root.focus();
   }
 
   /**
