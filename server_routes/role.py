@@ -104,8 +104,7 @@ class Frontend:
         self._disk = DiskUse(self._people, self._allowances)
         self._gate = Gate(self._identity, settings)
         self._asking = Asking(self._client, listening, keys)
-        brought = PeopleModels(self._people.shelves)
-        self._brought = brought
+        self._brought = brought = PeopleModels(self._people.shelves)
         self._nodes = WorkshopNodes(CatalogueStore(self._client, keys), self._asking, system / "scripts", brought)
         self._relay = Relay(
             listening,

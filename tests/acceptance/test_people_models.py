@@ -216,6 +216,36 @@ def test_a_limit_for_a_persons_files_holds_for_models(people: dict[str, Client])
 
 
 @new_only
+def test_it_goes_along_when_its_worker_is_lost_and_its_upload_goes_on_after_the_frontend(
+    comfyui: ComfyInstall, tmp_path: Path
+) -> None:
+    content = lora(100, filling=8_000_000)
+    size = {SIZE_HEADER: str(len(content))}
+    with Pair(comfyui, tmp_path, workers=2, env={"COMFYUME_LEASE": "3"}, worker_node_packs=[graphs.PACK]) as pair:
+        with Client(pair.frontend.address) as person:
+            first = {**size, "Content-Range": f"bytes 0-3999999/{len(content)}"}
+            assert refused(person, "PUT", address("film.safetensors"), content[:4_000_000], **first)[0] == 409
+        pair.frontend.kill()
+        pair.frontend.start().wait_ready()
+        with Client(pair.frontend.address) as person:
+            wait_until(lambda: "CfmShadeOfLora" in person.get("/object_info"))
+            rest = {**size, "Content-Range": f"bytes 4000000-{len(content) - 1}/{len(content)}"}
+            person.request("PUT", address("film.safetensors"), content[4_000_000:], rest)
+            gate = tmp_path / "gate"
+            both = {**shade("mine/film.safetensors"), "3": graphs.gated(gate)["1"]}
+            both["4"] = node("PreviewImage", images=["3", 0])
+            job = person.submit(both)
+            person.wait_for(lambda event: event.kind == "execution_start", timeout=30)
+            running = wait_until(lambda: person.get(f"/comfyume/jobs/{job}")["worker"])
+            pair.workers[int(running.removeprefix("worker"))].lose()
+            gate.touch()
+            person.wait(job)
+            image = person.history(job)[job]["outputs"]["2"]["images"][0]
+            assert color_of(person.view(**image))[0] == 100
+            assert person.get(f"/comfyume/jobs/{job}")["worker"] != running
+
+
+@new_only
 def test_a_shared_folder_holds_them_too(comfyui: ComfyInstall, tmp_path: Path) -> None:
     with Pair(comfyui, tmp_path, transport="shared", worker_node_packs=[graphs.PACK]) as pair:
         with Client(pair.frontend.address) as person:
