@@ -14,6 +14,8 @@ from .errors import QueueError
 
 #: Seconds between two looks at it. In so long a process's own clock goes wrong by a few microseconds.
 PAUSE = 10.0
+#: The same while few answers are known: one that came while a process still starts was under way for long.
+SOON = 0.2
 #: Of the last looks the quickest counts, since the answer was under way for at most so long.
 LOOKS = 6
 
@@ -52,4 +54,4 @@ class StoreClock:
             except QueueError:
                 # Another store may answer next, with another clock.
                 self._looks.clear()
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(PAUSE if len(self._looks) == LOOKS else SOON)
