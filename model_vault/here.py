@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..blobs.digest import Digest, digest_file
 from ..blobs.errors import BlobMissing
-from ..blobs.filing import link_or_copy, try_lock
+from ..blobs.filing import link_or_copy, try_lock, write_whole
 from ..blobs.store import BlobFolder
 from .errors import OtherFileHere, PullUnderWay
 from .names import FORMER, NO_MODELS, checked, current, is_model
@@ -89,11 +89,8 @@ class LocalModels:
     def note(self, folder: str, name: str, known: Known) -> None:
         """Note what is known of a model."""
         path = self._note(folder, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
         value = {"sha256": known.digest.sha256, "size": known.digest.size, "url": known.url, "state": list(known.state)}
-        staged = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        staged.write_text(json.dumps(value), encoding="utf-8")
-        os.replace(staged, path)
+        write_whole(path, json.dumps(value).encode())
 
     def digest(self, folder: str, name: str, path: Path) -> Digest:
         """What a model here has as its content; hashed unless that is noted and the file has not changed since.

@@ -28,14 +28,15 @@ class PeopleModels:
             visit.models = words_by_folder(self.shelves.seen_by(visit.user))
         return visit.models
 
-    def may_name(self, text: str) -> bool:
-        """A quick look whether a string in a graph could name such a model."""
-        return text.startswith((MINE, ROOMS))
-
     def named(self, texts: Iterable[str], user: str) -> list[ShelvedModel]:
         """What a person means with these strings, in whichever folder; blocking."""
-        wanted = {text for text in texts if self.may_name(text)}
+        wanted = {text for text in texts if may_name(text)}
         return [model for model in self.shelves.seen_by(user) if model.words in wanted] if wanted else []
+
+
+def may_name(text: str) -> bool:
+    """A quick look whether a string in a graph could name a model that somebody has brought."""
+    return text.startswith((MINE, ROOMS))
 
 
 def words_by_folder(models: Iterable[ShelvedModel]) -> dict[str, list[str]]:

@@ -17,7 +17,7 @@ from ..model_vault.shelves import MODEL
 from .cold_files import ColdFiles
 from .job_bucket import JobBucket
 from .job_signatures import JobSignatures
-from .people_models import PeopleModels
+from .people_models import PeopleModels, may_name
 from .webhooks import checked
 from .workshop_nodes import WorkshopNodes
 
@@ -106,7 +106,7 @@ class Submissions:
     def _names_of(self, prompt: dict[str, Any], visit: Visit) -> set[str]:
         """What may name a file or a model of people, among the inputs of a graph's nodes."""
         texts = set(_strings(prompt))
-        return {text for text in texts if self._brought.may_name(text) or may_be_file(text, visit.folders)}
+        return {text for text in texts if may_name(text) or may_be_file(text, visit.folders)}
 
     def _found(self, names: set[str], visit: Visit) -> list[tuple[str, str, Path]]:
         """The files and models that a graph names: kind, path below the folder of that kind, and the file."""

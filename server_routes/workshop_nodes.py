@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..blobs.filing import write_whole
 from ..comfyui_seams import model_lists, node_stubs, validation
 from ..comfyui_seams.answers import Verdict
 from ..job_queue.catalogue import Catalogue, CatalogueStore
@@ -127,7 +127,7 @@ class WorkshopNodes:
                         content = await self._catalogues.load_script(sha256)
                         if content is None:
                             continue
-                        await asyncio.to_thread(_write_whole, path, content)
+                        await asyncio.to_thread(write_whole, path, content)
                     extensions[pack].setdefault(name, path)
         self.extensions = extensions
 
@@ -263,10 +263,3 @@ class WorkshopNodes:
                 await asyncio.sleep(1.0)
                 continue
             await asyncio.sleep(10.0)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    partial.write_bytes(content)
-    partial.replace(path)

@@ -21,12 +21,15 @@ export class Problem extends Error {
   }
 }
 
-/** @param {Response} response */
-async function problemOf(response) {
-  const body = await response.json().catch(() => null);
+/**
+ * @param {{status: number, statusText: string}} response
+ * @param {any} body the JSON that was answered; null for none
+ */
+export function problemOf({ status, statusText }, body) {
+  if (!status) return new Problem(0, "unreachable", UNREACHABLE);
   const kind = String(body?.type ?? "").replace(KIND, "");
-  const message = body?.detail ?? body?.title ?? `${response.status} ${response.statusText}`.trim();
-  return new Problem(response.status, kind, String(message));
+  const message = body?.detail ?? body?.title ?? `${status} ${statusText}`.trim();
+  return new Problem(status, kind, String(message));
 }
 
 /**
@@ -50,7 +53,7 @@ export async function send(method, path, body) {
     throw new Problem(0, "unreachable", UNREACHABLE);
   }
   if (response.status === 401) signInAgain();
-  if (!response.ok) throw await problemOf(response);
+  if (!response.ok) throw problemOf(response, await response.json().catch(() => null));
   return response.status === 204 ? null : response.json();
 }
 

@@ -1,7 +1,7 @@
 // Brings a file to the server, and goes on where it was after the connection was lost: `blobs/protocol.py` tells how.
 
 import { app } from "../../../scripts/app.js";
-import { Problem } from "../client.mjs";
+import { problemOf } from "../client.mjs";
 
 /** Milliseconds until another attempt. */
 const PAUSE = 2000;
@@ -16,7 +16,7 @@ const PASSING = [0, 408, 500, 502, 503, 504];
  * @param {(arrived: number) => void} tell bytes that are there
  * @param {AbortSignal} signal ends it; what has arrived is kept for another time
  * @returns {Promise<any>} the server's word on what it has now
- * @throws {Problem | DOMException}
+ * @throws {import("../client.mjs").Problem | DOMException}
  */
 export async function upload(path, file, tell, signal) {
   const url = app.api.fileURL(`${path}?modified=${file.lastModified}`);
@@ -34,7 +34,7 @@ export async function upload(path, file, tell, signal) {
       tell(offset);
       continue;
     }
-    if (!PASSING.includes(answer.status) || ++failures > ATTEMPTS) throw problemOf(answer);
+    if (!PASSING.includes(answer.status) || ++failures > ATTEMPTS) throw problemOf(answer, answer.body);
     from = null;
     await new Promise((done) => setTimeout(done, PAUSE));
   }
@@ -46,7 +46,7 @@ export async function upload(path, file, tell, signal) {
  * @param {number | null} from null only asks where to go on
  * @param {(arrived: number) => void} tell
  * @param {AbortSignal} signal
- * @returns {Promise<{status: number, body: any}>} status 0 where there is no answer
+ * @returns {Promise<{status: number, statusText: string, body: any}>} status 0 where there is no answer
  */
 function put(url, file, from, tell, signal) {
   return new Promise((resolve, reject) => {
@@ -56,7 +56,8 @@ function put(url, file, from, tell, signal) {
     const stop = () => request.abort();
     const done = () => {
       signal.removeEventListener("abort", stop);
-      resolve({ status: request.status, body: parsed(request.responseText) });
+      const { status, statusText, responseText } = request;
+      resolve({ status, statusText, body: parsed(responseText) });
     };
     signal.addEventListener("abort", stop);
     request.onload = request.onerror = done;
@@ -81,10 +82,4 @@ function parsed(text) {
   } catch {
     return null;
   }
-}
-
-/** @param {{status: number, body: any}} answer */
-function problemOf({ status, body }) {
-  if (!status) return new Problem(0, "unreachable", "");
-  return new Problem(status, String(body?.type ?? ""), String(body?.detail ?? body?.error?.message ?? status));
 }
